@@ -8,8 +8,8 @@
 
 namespace llm_tp {
 
-/// The run of leaves of every rank of one row-parallel layer, what follows from it, and nothing else. Built once a layer
-/// shape; the same on every rank.
+/// The run of leaves of every rank of one row-parallel layer, what follows from it, and nothing else. Built
+/// once a layer shape; the same on every rank.
 class TreeParts {
  public:
   /// leaf_runs[r]: rank r's run; together they cover all leaves once, in rank order; runs may be empty.
@@ -27,9 +27,9 @@ class TreeParts {
   std::vector<TreeAddition> additions_;
 };
 
-/// Sums and gathers of tensors over a group of ranks. All ranks make the same calls in the same order with the same shapes;
-/// one thread a rank calls. A rank that is lost or leaves makes the calls of the others throw Error(kTryAgain) that names
-/// it, within a second or two; none waits for ever.
+/// Sums and gathers of tensors over a group of ranks. All ranks make the same calls in the same order with
+/// the same shapes; one thread a rank calls. A rank that is lost or leaves makes the calls of the others
+/// throw Error(kTryAgain) that names it, within a second or two; none waits for ever.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -38,13 +38,14 @@ class Communicator {
   /// "shared memory, 4 ranks on one host"
   virtual std::string description() const = 0;
 
-  /// One arithmetic: out [T,N] f32 = the sum of the whole tree on every rank; mine [R,T,N] contiguous f32 are this rank's
-  /// roots (R = parts.roots_of_rank(rank()), 0 allowed). Bits do not depend on the number of ranks. mine may be
-  /// overwritten; out must not alias it.
+  /// One arithmetic: out [T,N] f32 = the sum of the whole tree on every rank; mine [R,T,N] contiguous f32 are
+  /// this rank's roots (R = parts.roots_of_rank(rank()), 0 allowed). Bits do not depend on the number of
+  /// ranks. mine may be overwritten; out must not alias it.
   virtual void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) = 0;
 
   /// out [T,N] f32 on every rank = the rows of the one rank that owns each: row t comes from rank owners[t].
-  /// mine [T,N]: rows of other owners are ignored. Used for the embedding, whose rows are split. out may alias mine.
+  /// mine [T,N]: rows of other owners are ignored. Used for the embedding, whose rows are split. out may
+  /// alias mine.
   virtual void share_rows(TensorView out, TensorView mine, std::span<const int> owners) = 0;
 
   /// Bytes of every rank on rank 0, in rank order (empty elsewhere). Sizes may differ.

@@ -37,8 +37,9 @@ struct WeightSpec {
   std::int64_t columns() const noexcept { return cut.columns_of(leaves).size(); }
 };
 
-/// Writes rows [rows.begin, rows.end) of this rank's part to `out`, packed one after the other in the file layout of
-/// spec.dtype (row_bytes(dtype, columns) each). Called from several threads at once, for disjoint ranges.
+/// Writes rows [rows.begin, rows.end) of this rank's part to `out`, packed one after the other in the file
+/// layout of spec.dtype (row_bytes(dtype, columns) each). Called from several threads at once, for disjoint
+/// ranges.
 using RowReader = std::function<void(Range rows, std::byte* out)>;
 
 class PackedWeight {
@@ -61,8 +62,8 @@ struct KvShape {
   int kv_heads = 0;  // of this rank, may be 0
   int head_dim = 0;
   int pages = 0;
-  int page_tokens = 16;         // a multiple of 16
-  DType dtype = DType::kF32;    // kF32, kF16 or kBF16
+  int page_tokens = 16;       // a multiple of 16
+  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
 };
 
 class KvCache {
@@ -86,9 +87,9 @@ struct BatchSlice {
 
 /// The rows of one step, in host memory; it outlives the step.
 struct Batch {
-  std::span<const TokenId> tokens;             // [T]
-  std::span<const std::int32_t> positions;     // [T]
-  std::span<const BatchSlice> slices;          // cover all rows in order
+  std::span<const TokenId> tokens;          // [T]
+  std::span<const std::int32_t> positions;  // [T]
+  std::span<const BatchSlice> slices;       // cover all rows in order
   std::int64_t rows() const noexcept { return static_cast<std::int64_t>(tokens.size()); }
 };
 
@@ -101,17 +102,17 @@ struct HeadMap {
 };
 
 struct AttentionOptions {
-  float scale = 1.0f;              // of q . k
-  std::int64_t window = 0;         // > 0: position p sees (p - window, p]; 0: all of [0, p]
+  float scale = 1.0f;       // of q . k
+  std::int64_t window = 0;  // > 0: position p sees (p - window, p]; 0: all of [0, p]
 };
 
 /// How products with quantised weights treat the activations: rounded to 8 bits a block of 32, or exact.
 enum class ActivationKind { kInt8, kF32 };
 
-/// The ops of one rank's device. One queue: calls run in call order; on a device with its own queue they return once
-/// queued and synchronize() waits. One thread calls. Activations are f32. T may be 0; N or K of a rank may be 0.
-/// Every op has one arithmetic (docs/numerics.md): a row's result depends on that row's inputs alone, to the bit, never
-/// on T, threads, tile or instruction set.
+/// The ops of one rank's device. One queue: calls run in call order; on a device with its own queue they
+/// return once queued and synchronize() waits. One thread calls. Activations are f32. T may be 0; N or K of a
+/// rank may be 0. Every op has one arithmetic (docs/numerics.md): a row's result depends on that row's inputs
+/// alone, to the bit, never on T, threads, tile or instruction set.
 class DeviceBackend {
  public:
   virtual ~DeviceBackend() = default;
@@ -128,25 +129,31 @@ class DeviceBackend {
   virtual std::int64_t kv_bytes(const KvShape& shape) const = 0;
   virtual std::unique_ptr<KvCache> make_kv_cache(const KvShape& shape) = 0;
 
-  /// out [T,H] f32: row t is row tokens[t] - rows.begin of `table` (rows.size() x H) widened to f32 plus +0.0f, or
-  /// zeros where the token is not in `rows`.
-  virtual void embed(TensorView out, std::span<const TokenId> tokens, const PackedWeight& table, Range rows) = 0;
-  /// Root-mean-square norm (Zhang & Sennrich 2019): out = x / sqrt(mean(x^2) + eps) * weight, per row, f32 sums in a fixed
-  /// order. out, x [T,H]; weight [H]; out may alias x.
+  /// out [T,H] f32: row t is row tokens[t] - rows.begin of `table` (rows.size() x H) widened to f32 plus
+  /// +0.0f, or zeros where the token is not in `rows`.
+  virtual void embed(TensorView out, std::span<const TokenId> tokens, const PackedWeight& table,
+                     Range rows) = 0;
+  /// Root-mean-square norm (Zhang & Sennrich 2019): out = x / sqrt(mean(x^2) + eps) * weight, per row, f32
+  /// sums in a fixed order. out, x [T,H]; weight [H]; out may alias x.
   virtual void rms_norm(TensorView out, TensorView x, TensorView weight, float eps) = 0;
-  /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty). w holds all leaves and has one root. out must not alias x.
+  /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty). w holds all leaves and has one root. out must
+  /// not alias x.
   virtual void linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) = 0;
-  /// out [R,T,N]: the sums at the R = w.roots().size() roots of this rank's leaves; x [T, w.spec().columns()].
+  /// out [R,T,N]: the sums at the R = w.roots().size() roots of this rank's leaves; x [T,
+  /// w.spec().columns()].
   virtual void linear_roots(TensorView out, TensorView x, const PackedWeight& w) = 0;
-  /// Rotates the first `rotary` elements of each head of x [T, heads * head_dim] in place: element i with i + rotary / 2
-  /// (Su et al. 2021, the layout of Hugging Face). cos_sin [T, rotary]: rotary / 2 cosines, then as many sines.
+  /// Rotates the first `rotary` elements of each head of x [T, heads * head_dim] in place: element i with i +
+  /// rotary / 2 (Su et al. 2021, the layout of Hugging Face). cos_sin [T, rotary]: rotary / 2 cosines, then
+  /// as many sines.
   virtual void rope(TensorView x, TensorView cos_sin, int head_dim) = 0;
-  /// Writes k, v [T, kv_heads * head_dim] at their positions into the pages of `layer`, rounded to the cache's dtype.
+  /// Writes k, v [T, kv_heads * head_dim] at their positions into the pages of `layer`, rounded to the
+  /// cache's dtype.
   virtual void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) = 0;
-  /// Causal attention with online softmax over the pages (Dao et al. 2022): out, q [T, query_heads * head_dim]. Keys are
-  /// walked in blocks at fixed absolute positions and merged in order. The batch's own k, v are written before.
-  virtual void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch, const HeadMap& heads,
-                      const AttentionOptions& options) = 0;
+  /// Causal attention with online softmax over the pages (Dao et al. 2022): out, q [T, query_heads *
+  /// head_dim]. Keys are walked in blocks at fixed absolute positions and merged in order. The batch's own k,
+  /// v are written before.
+  virtual void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
+                      const HeadMap& heads, const AttentionOptions& options) = 0;
   /// out [T,C] = silu(gate_up[:, 0:C]) * gate_up[:, C:2C]; silu(x) = x / (1 + exp(-x)).
   virtual void silu_mul(TensorView out, TensorView gate_up) = 0;
   /// h [T,H] = h + (x + bias): one rounding for x + bias, one for the sum; bias [H] may be empty.

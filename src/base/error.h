@@ -35,7 +35,7 @@ class Error : public std::runtime_error {
 }  // namespace llm_tp
 
 /// Checks an invariant of our own in every build type. LLM_TP_CHECK(rows == out.shape[0], "linear: rows")
-#define LLM_TP_CHECK(condition, detail)                                      \
-  do {                                                                       \
+#define LLM_TP_CHECK(condition, detail)                                            \
+  do {                                                                             \
     if (!(condition)) ::llm_tp::throw_bug(#condition, __FILE__, __LINE__, detail); \
   } while (false)

@@ -3,7 +3,8 @@
 
 namespace llm_tp {
 
-/// Log lines go to stderr, "llm-tp: …", one write a line so that the lines of ranks never mix. Any thread may log.
+/// Log lines go to stderr, "llm-tp: …", one write a line so that the lines of ranks never mix. Any thread may
+/// log.
 enum class LogLevel { kError = 0, kWarning = 1, kInfo = 2, kDebug = 3 };
 
 /// What is printed: messages up to this level. Ranks other than 0 should ask for kError. Default kInfo.

@@ -28,7 +28,8 @@ std::vector<TreeRoot> roots_of(Range leaf_run) {
   std::vector<TreeRoot> roots;
   for (std::int64_t begin = leaf_run.begin; begin < leaf_run.end;) {
     int level = 0;
-    while (begin % (std::int64_t{2} << level) == 0 && begin + (std::int64_t{2} << level) <= leaf_run.end) ++level;
+    while (begin % (std::int64_t{2} << level) == 0 && begin + (std::int64_t{2} << level) <= leaf_run.end)
+      ++level;
     roots.push_back({level, begin});
     begin += std::int64_t{1} << level;
   }

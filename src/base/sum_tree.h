@@ -6,10 +6,12 @@
 
 namespace llm_tp {
 
-/// How the K columns of a linear layer are cut into leaves: `leaves` runs of whole units, as equal as they can be,
-/// in order. Every sum over K is: each leaf in index order, then the leaf sums along one binary tree:
-///   node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1);  a node without a right child is its left child.
-/// The cut depends on the model alone, so that the sum has the same bits for any number of ranks (docs/numerics.md).
+/// How the K columns of a linear layer are cut into leaves: `leaves` runs of whole units, as equal as they
+/// can be, in order. Every sum over K is: each leaf in index order, then the leaf sums along one binary tree:
+///   node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1);  a node without a right child is its
+///   left child.
+/// The cut depends on the model alone, so that the sum has the same bits for any number of ranks
+/// (docs/numerics.md).
 struct LeafCut {
   std::int64_t columns = 0;  // K of the whole layer
   std::int64_t unit = 1;     // columns that are never cut; the last unit may be shorter
@@ -26,8 +28,9 @@ struct LeafCut {
   }
   friend bool operator==(const LeafCut&, const LeafCut&) = default;
 
-  /// The cut of a layer whose input lies whole on every rank (q, k, v, gate, up, LM head): a power of two of leaves of
-  /// 256 columns or more, so the tree has one root. Leaves make long sums five times more exact; they cost nothing.
+  /// The cut of a layer whose input lies whole on every rank (q, k, v, gate, up, LM head): a power of two of
+  /// leaves of 256 columns or more, so the tree has one root. Leaves make long sums five times more exact;
+  /// they cost nothing.
   static LeafCut whole(std::int64_t columns, std::int64_t unit);
   /// The cut of an MLP's down projection: the largest power of two of leaves up to 64.
   static LeafCut split(std::int64_t columns, std::int64_t unit);
@@ -40,7 +43,8 @@ struct TreeRoot {
   friend bool operator==(const TreeRoot&, const TreeRoot&) = default;
 };
 
-/// The fewest complete subtrees that make up a run of leaves, in order. A rank computes the sums at these roots.
+/// The fewest complete subtrees that make up a run of leaves, in order. A rank computes the sums at these
+/// roots.
 std::vector<TreeRoot> roots_of(Range leaf_run);
 
 /// One addition: slot[into] = slot[into] + slot[from]. After all of them slot 0 holds the sum of the tree.
@@ -49,8 +53,8 @@ struct TreeAddition {
   friend bool operator==(const TreeAddition&, const TreeAddition&) = default;
 };
 
-/// What is left of the tree above `roots`, which cover all leaves in order; slot i starts as the sum of root i.
-/// Left operand first; the order of the list is the order of evaluation. Empty for one root.
+/// What is left of the tree above `roots`, which cover all leaves in order; slot i starts as the sum of root
+/// i. Left operand first; the order of the list is the order of evaluation. Empty for one root.
 std::vector<TreeAddition> additions_above(const std::vector<TreeRoot>& roots);
 
 }  // namespace llm_tp

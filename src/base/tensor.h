@@ -18,7 +18,8 @@ struct Range {
 };
 
 /// A borrowed row-major tensor of up to 4 dimensions in the memory of one device. Rows (runs of the last
-/// dimension) are contiguous; the stride between rows may exceed the row, so a column range of a matrix is a view.
+/// dimension) are contiguous; the stride between rows may exceed the row, so a column range of a matrix is a
+/// view.
 struct TensorView {
   std::byte* data = nullptr;
   DType dtype = DType::kF32;
@@ -26,7 +27,8 @@ struct TensorView {
   std::array<std::int64_t, 4> shape{};  // shape[rank - 1] is contiguous
   std::int64_t row_stride = 0;          // elements from one row to the next
 
-  static TensorView matrix(void* data, DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
+  static TensorView matrix(void* data, DType dtype, std::int64_t rows, std::int64_t columns,
+                           std::int64_t stride) {
     return {static_cast<std::byte*>(data), dtype, 2, {rows, columns, 0, 0}, stride};
   }
   static TensorView matrix(float* data, std::int64_t rows, std::int64_t columns) {

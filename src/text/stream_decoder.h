@@ -6,8 +6,9 @@
 
 namespace llm_tp {
 
-/// Turns a stream of ids into text pieces that are always whole UTF-8: bytes of an unfinished code point are held back, bytes
-/// that can never become one turn into U+FFFD. The concatenation of all pieces equals Tokenizer::decode of all ids.
+/// Turns a stream of ids into text pieces that are always whole UTF-8: bytes of an unfinished code point are
+/// held back, bytes that can never become one turn into U+FFFD. The concatenation of all pieces equals
+/// Tokenizer::decode of all ids.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}

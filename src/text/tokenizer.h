@@ -14,16 +14,20 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   virtual int vocabulary_size() const = 0;
-  /// add_special: the begin and end ids that the model's files ask for. Special (control, added) tokens that stand in the
-  /// text become their ids where parse_special is true. Errors: kUsage for text that is not UTF-8.
-  virtual std::vector<TokenId> encode(std::string_view text, bool add_special, bool parse_special = true) const = 0;
-  /// The bytes of one token. They may be part of a UTF-8 sequence. Control tokens give their text where `special`, else "".
+  /// add_special: the begin and end ids that the model's files ask for. Special (control, added) tokens that
+  /// stand in the text become their ids where parse_special is true. Errors: kUsage for text that is not
+  /// UTF-8.
+  virtual std::vector<TokenId> encode(std::string_view text, bool add_special,
+                                      bool parse_special = true) const = 0;
+  /// The bytes of one token. They may be part of a UTF-8 sequence. Control tokens give their text where
+  /// `special`, else "".
   virtual std::string piece(TokenId id, bool special = false) const = 0;
-  /// The text of a whole list of ids, as the model's files say: bytes that are no UTF-8 become U+FFFD. A leading space that
-  /// the tokenizer itself put before the text is taken away.
+  /// The text of a whole list of ids, as the model's files say: bytes that are no UTF-8 become U+FFFD. A
+  /// leading space that the tokenizer itself put before the text is taken away.
   virtual std::string decode(const std::vector<TokenId>& ids, bool special = false) const = 0;
   virtual std::optional<TokenId> begin_id() const = 0;
-  /// End-of-sequence and end-of-turn ids that the tokenizer's files name (tokenizer_config.json's eos_token, GGUF's eos and eot ids).
+  /// End-of-sequence and end-of-turn ids that the tokenizer's files name (tokenizer_config.json's eos_token,
+  /// GGUF's eos and eot ids).
   virtual std::vector<TokenId> end_ids() const = 0;
   virtual std::optional<TokenId> id_of(std::string_view token) const = 0;  // exact token text
   /// The chat template's source, where the files have one.
@@ -32,11 +36,12 @@ class Tokenizer {
 
 /// What a GGUF file holds of a vocabulary (keys tokenizer.ggml.*).
 struct GgufVocabulary {
-  std::string model;                     // "llama" (sentencepiece) or "gpt2" (byte-level BPE)
-  std::string pre;                       // pre-tokenizer's name: "llama-bpe", "gpt-2", "qwen2", "smollm", "deepseek-coder"…
+  std::string model;  // "llama" (sentencepiece) or "gpt2" (byte-level BPE)
+  std::string pre;    // pre-tokenizer's name: "llama-bpe", "gpt-2", "qwen2", "smollm", "deepseek-coder"…
   std::vector<std::string> tokens;
-  std::vector<float> scores;             // may be empty
-  std::vector<std::int32_t> types;       // ggml's: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+  std::vector<float> scores;  // may be empty
+  std::vector<std::int32_t>
+      types;  // ggml's: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
   std::vector<std::string> merges;
   std::optional<TokenId> bos, eos, eot, unk;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
@@ -45,8 +50,9 @@ struct GgufVocabulary {
 
 /// From a GGUF file's vocabulary. Errors: kBadData names the key.
 std::unique_ptr<Tokenizer> make_tokenizer(GgufVocabulary vocabulary);
-/// From a Hugging Face folder: tokenizer.json (byte-level BPE) or tokenizer.model (sentencepiece), with tokenizer_config.json,
-/// special_tokens_map.json and generation files where they exist. nullptr where the folder has no tokenizer files.
+/// From a Hugging Face folder: tokenizer.json (byte-level BPE) or tokenizer.model (sentencepiece), with
+/// tokenizer_config.json, special_tokens_map.json and generation files where they exist. nullptr where the
+/// folder has no tokenizer files.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
 
 }  // namespace llm_tp

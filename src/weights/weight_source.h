@@ -10,10 +10,25 @@ namespace llm_tp {
 
 /// The tensors of a decoder by what they do; names of the file formats are resolved in weight_names.
 enum class WeightRole : std::uint8_t {
-  kEmbedding, kFinalNorm, kLmHead,                       // layer 0
-  kAttentionNorm, kQuery, kKey, kValue, kOutput,         // of a layer
-  kQueryBias, kKeyBias, kValueBias, kOutputBias,
-  kMlpNorm, kGate, kUp, kDown, kGateBias, kUpBias, kDownBias,
+  kEmbedding,
+  kFinalNorm,
+  kLmHead,  // layer 0
+  kAttentionNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kOutput,  // of a layer
+  kQueryBias,
+  kKeyBias,
+  kValueBias,
+  kOutputBias,
+  kMlpNorm,
+  kGate,
+  kUp,
+  kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
 };
 struct WeightKey {
   WeightRole role;
@@ -22,9 +37,9 @@ struct WeightKey {
 };
 
 struct WeightInfo {
-  std::string name;    // in the file, for messages
-  DType dtype;         // in the file
-  std::int64_t rows;   // 1 for vectors
+  std::string name;   // in the file, for messages
+  DType dtype;        // in the file
+  std::int64_t rows;  // 1 for vectors
   std::int64_t columns;
 };
 
@@ -34,8 +49,9 @@ class WeightSource {
   virtual ~WeightSource() = default;
   /// nullopt where the checkpoint has no such tensor.
   virtual std::optional<WeightInfo> find(WeightKey key) const = 0;
-  /// Rows x columns of a tensor as stored (info.dtype), row after row without gaps, to out. Columns must lie on block borders.
-  /// Rows are in the order of Hugging Face: sources that store q and k otherwise (GGUF's llama) put them right.
+  /// Rows x columns of a tensor as stored (info.dtype), row after row without gaps, to out. Columns must lie
+  /// on block borders. Rows are in the order of Hugging Face: sources that store q and k otherwise (GGUF's
+  /// llama) put them right.
   virtual void read(WeightKey key, Range rows, Range columns, std::byte* out) const = 0;
   /// The whole tensor was read: its pages may leave this process's memory.
   virtual void release(WeightKey key) const = 0;
@@ -45,7 +61,8 @@ class WeightSource {
   virtual std::int64_t parameters() const = 0;
 };
 
-/// Converts n numbers (whole blocks) between dtypes; ggml's rounding for q8_0, q4_0, q4_1. Same dtype: a copy.
+/// Converts n numbers (whole blocks) between dtypes; ggml's rounding for q8_0, q4_0, q4_1. Same dtype: a
+/// copy.
 void convert_row(DType from, const std::byte* in, DType to, std::byte* out, std::int64_t n);
 
 }  // namespace llm_tp

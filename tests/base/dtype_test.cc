@@ -19,11 +19,11 @@ TEST(DType, EveryFiniteF16SurvivesTheWayToF32AndBack) {
 }
 
 TEST(DType, F16RoundsToNearestEven) {
-  EXPECT_EQ(f32_to_f16(1.0f + 0x1p-11f), 0x3c00);          // a tie, to even
-  EXPECT_EQ(f32_to_f16(1.0f + 3 * 0x1p-11f), 0x3c02);      // a tie, to even
+  EXPECT_EQ(f32_to_f16(1.0f + 0x1p-11f), 0x3c00);      // a tie, to even
+  EXPECT_EQ(f32_to_f16(1.0f + 3 * 0x1p-11f), 0x3c02);  // a tie, to even
   EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);
-  EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);                 // infinity
-  EXPECT_EQ(f32_to_f16(0x1p-25f), 0);                      // half of the least subnormal, to even
+  EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);  // infinity
+  EXPECT_EQ(f32_to_f16(0x1p-25f), 0);       // half of the least subnormal, to even
   EXPECT_EQ(f32_to_f16(0x1.8p-25f), 1);
 }
 

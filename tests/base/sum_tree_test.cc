@@ -30,13 +30,17 @@ TEST(SumTree, AnyCutOverRanksGivesTheBitsOfTheRecursiveDefinition) {
       std::int64_t at = 0;
       for (int rank = 0; rank < world; ++rank) {
         const auto count = static_cast<std::int64_t>(leaves);
-        const std::int64_t end = rank + 1 == world ? count : std::min(count, at + static_cast<std::int64_t>(random() % (leaves + 1)));
+        const std::int64_t end =
+            rank + 1 == world ? count
+                              : std::min(count, at + static_cast<std::int64_t>(random() % (leaves + 1)));
         for (const TreeRoot& root : roots_of({at, end})) roots.push_back(root);
         at = end;
       }
       std::vector<float> slots;
-      for (const TreeRoot& root : roots) slots.push_back(node(values, root.level, static_cast<std::size_t>(root.begin >> root.level)));
-      for (const TreeAddition& a : additions_above(roots)) slots[static_cast<std::size_t>(a.into)] += slots[static_cast<std::size_t>(a.from)];
+      for (const TreeRoot& root : roots)
+        slots.push_back(node(values, root.level, static_cast<std::size_t>(root.begin >> root.level)));
+      for (const TreeAddition& a : additions_above(roots))
+        slots[static_cast<std::size_t>(a.into)] += slots[static_cast<std::size_t>(a.from)];
       EXPECT_EQ(slots[0], wanted) << leaves << " leaves over " << world;
     }
   }

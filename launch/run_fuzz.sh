@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Builds the libFuzzer targets with clang and runs each for a time, or for a number of inputs.
+#   launch/run_fuzz.sh [SECONDS]          default 30 a target
+#   launch/run_fuzz.sh --inputs 1000000   that many inputs a target
+# A crashing input stays in build-fuzz/findings and ends this with 1; the corpora grow in build-fuzz/corpus.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+limit=(-max_total_time="${1:-30}" -max_len=131072)
+# Small inputs run a hundred times as fast as whole files, so a count of inputs is a count of small ones.
+if [[ ${1:-} == --inputs ]]; then limit=(-runs="${2:?a number of inputs}" -max_len=4096); fi
+
+launch/install_packages.sh launch/packages.txt launch/packages_check.txt
+cmake --preset fuzz
+cmake --build --preset fuzz --target fuzz_targets --parallel "$(nproc)"
+
+shopt -s nullglob
+mkdir -p build-fuzz/findings
+failed=()
+for source in tests/fuzz/fuzz_*.cc; do
+  target=$(basename "$source" .cc)
+  corpus=build-fuzz/corpus/$target
+  mkdir -p "$corpus"
+  # Starting points: real files, cut where they are large; what lies behind the header is numbers.
+  case $target in
+    fuzz_yaml) cp configs/*.yaml "$corpus" ;;
+    fuzz_gguf) cp tests/golden/quant/gguf/Q4_0.gguf "$corpus" ;;
+    fuzz_safetensors) head -c 65536 tests/golden/models/llama_biases/model.safetensors >"$corpus/llama_biases" ;;
+    fuzz_chat_template | fuzz_tokenizer_json) cp models/harbour/hf/tokenizer_config.json "$corpus" ;;
+  esac
+  echo "==> [$SECONDS s] $target"
+  log=build-fuzz/$target.log
+  if build-fuzz/tests/fuzz/"$target" "${limit[@]}" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
+    -artifact_prefix="build-fuzz/findings/$target-" "$corpus" >"$log" 2>&1; then
+    grep '^stat::' "$log"
+  else
+    tail -n 60 "$log"
+    failed+=("$target")
+  fi
+done
+if [[ ${#failed[@]} -gt 0 ]]; then
+  echo "run_fuzz: failed: ${failed[*]}; the inputs are in build-fuzz/findings" >&2
+  exit 1
+fi

@@ -1,0 +1,29 @@
+#include "commands/commands.h"
+
+#include <cstdio>
+
+#include "base/log.h"
+
+namespace llm_tp {
+
+void run_command(const Group& group, const CommandLine& line) {
+  set_log_level(group.leads() ? line.resolved.config.log_level : LogLevel::kError);
+  for (const std::string& warning : line.resolved.warnings) log_warning(warning);
+  if (!line.help.empty()) {
+    if (group.leads()) std::fputs(line.help.c_str(), stdout);
+    return;
+  }
+  if (line.command == "generate") return generate_command(group, line);
+  if (line.command == "chat") return chat_command(group, line);
+  if (line.command == "score") return score_command(group, line);
+  if (line.command == "bench") return bench_command(group, line);
+  agree(group, [&] {
+    if (!group.leads()) return;
+    if (line.command == "tokenize") tokenize_command(line);
+    if (line.command == "inspect") inspect_command(line);
+    if (line.command == "config") config_command(line);
+    if (line.command == "version") version_command(line);
+  });
+}
+
+}  // namespace llm_tp

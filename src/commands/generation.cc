@@ -1,0 +1,133 @@
+#include "commands/generation.h"
+
+#include <algorithm>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "base/error.h"
+#include "text/chat_template.h"
+
+namespace llm_tp {
+namespace {
+
+std::string number(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+std::vector<TokenId> end_ids(const GenerationConfig& generation, const ModelFiles& files) {
+  std::vector<TokenId> ids;
+  if (!generation.ignore_eos) ids = generation.eos_token_ids ? *generation.eos_token_ids : files.end_ids;
+  ids.insert(ids.end(), generation.stop_token_ids.begin(), generation.stop_token_ids.end());
+  for (TokenId id : ids)
+    if (id < 0 || id >= files.shape.vocabulary)
+      throw Error(ExitCode::kUsage, "end token id " + std::to_string(id) + " is outside the vocabulary of " +
+                                        std::to_string(files.shape.vocabulary));
+  return ids;
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ExitCode::kMissingFile, path + ": cannot be read");
+  std::string text;
+  std::vector<char> part(1 << 16);
+  while (file.read(part.data(), static_cast<std::streamsize>(part.size())) || file.gcount() > 0) {
+    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+    if (text.size() > (std::size_t{64} << 20)) throw Error(ExitCode::kUsage, path + ": larger than 64 MiB");
+  }
+  return text;
+}
+
+GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& files) {
+  const GenerationConfig& g = config.generation;
+  const GenerationDefaults& defaults = files.generation;
+  GenerationPlan plan;
+  Request& request = plan.request;
+  const auto from_model = [&](const char* name, double value) {
+    plan.used_defaults += std::string(plan.used_defaults.empty() ? "" : ", ") + name + " " + number(value);
+    return value;
+  };
+  // As in Hugging Face's generate(): temperature, top_k and top_p act where the model is said to sample.
+  double temperature = 0;
+  if (g.temperature)
+    temperature = *g.temperature;
+  else if (defaults.do_sample.value_or(false))
+    temperature = from_model("temperature", defaults.temperature.value_or(1.0));
+  request.sampling.temperature = static_cast<float>(temperature);
+  if (g.top_k)
+    request.sampling.top_k = static_cast<std::int32_t>(*g.top_k);
+  else if (temperature > 0 && defaults.top_k)
+    request.sampling.top_k = static_cast<std::int32_t>(from_model("top_k", *defaults.top_k));
+  if (g.top_p)
+    request.sampling.top_p = static_cast<float>(*g.top_p);
+  else if (temperature > 0 && defaults.top_p)
+    request.sampling.top_p = static_cast<float>(from_model("top_p", *defaults.top_p));
+  request.sampling.seed = g.seed ? static_cast<std::uint64_t>(*g.seed) : std::random_device{}();
+  request.max_tokens = static_cast<std::int32_t>(g.max_tokens.value_or(256));
+  request.min_tokens = static_cast<std::int32_t>(g.min_tokens.value_or(0));
+  if (request.min_tokens > request.max_tokens)
+    throw Error(ExitCode::kUsage, "min_tokens " + std::to_string(request.min_tokens) +
+                                      " is above max_tokens " + std::to_string(request.max_tokens));
+  request.end_ids = end_ids(g, files);
+  request.best = static_cast<std::int32_t>(g.logprobs.value_or(0));
+  plan.stops = g.stop;
+  for (const std::string& stop : plan.stops)
+    if (stop.empty())
+      throw Error(ExitCode::kUsage, "stop: an empty text would stop everything; give some text");
+  if (!plan.stops.empty() && !files.tokenizer)
+    throw Error(ExitCode::kUsage, "stop texts need a tokenizer, and this model has none");
+  plan.include_stop = g.include_stop_str_in_output;
+  plan.echo = g.echo;
+  plan.choices = static_cast<std::int32_t>(g.n.value_or(1));
+  plan.context = config.max_context > 0 ? config.max_context : files.shape.context;
+  if (plan.context > files.shape.context)
+    throw Error(ExitCode::kUsage, "max_context " + std::to_string(plan.context) + " is above the model's " +
+                                      std::to_string(files.shape.context));
+  return plan;
+}
+
+void GenerationPlan::set_prompt(std::vector<TokenId> prompt, std::int64_t vocabulary) {
+  if (prompt.empty()) throw Error(ExitCode::kUsage, "the prompt has no tokens; give some text");
+  for (TokenId id : prompt)
+    if (id < 0 || id >= vocabulary)
+      throw Error(ExitCode::kUsage, "token id " + std::to_string(id) +
+                                        " is outside the vocabulary: wanted 0 to " +
+                                        std::to_string(vocabulary - 1));
+  const auto length = static_cast<std::int64_t>(prompt.size());
+  if (length > context || (length == context && request.max_tokens > 0))
+    throw Error(ExitCode::kUsage, "the prompt has " + std::to_string(length) + " tokens, the context " +
+                                      std::to_string(context) + " (max_context): shorten the prompt");
+  request.max_tokens =
+      static_cast<std::int32_t>(std::min<std::int64_t>(request.max_tokens, context - length));
+  request.prompt = std::move(prompt);
+}
+
+LoadPlan GenerationPlan::room(const EngineConfig& config) const {
+  LoadPlan load;
+  load.sequences = choices;
+  load.kv_tokens = choices * (static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens);
+  const std::int64_t rows =
+      std::max<std::int64_t>(static_cast<std::int64_t>(request.prompt.size()) * choices, choices);
+  load.most_rows = std::min<std::int64_t>(config.prefill_chunk, rows);
+  return load;
+}
+
+std::vector<TokenId> chat_tokens(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
+                                 std::string* text) {
+  const auto source = tokenizer.chat_template();
+  if (!source)
+    throw Error(ExitCode::kUsage, "the model has no chat template; give the prompt without --chat");
+  ChatOptions options;
+  options.add_generation_prompt = true;
+  if (const auto id = tokenizer.begin_id()) options.bos_token = tokenizer.piece(*id, true);
+  if (const auto ids = tokenizer.end_ids(); !ids.empty()) options.eos_token = tokenizer.piece(ids[0], true);
+  const std::string rendered = ChatTemplate(*source).render(messages, options);
+  if (text != nullptr) *text = rendered;
+  return tokenizer.encode(rendered, false);
+}
+
+}  // namespace llm_tp

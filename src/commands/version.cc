@@ -1,0 +1,23 @@
+#include <cstdio>
+
+#include "comm/mpi_group.h"
+#include "commands/commands.h"
+#include "commands/json_output.h"
+#include "kernels/cpu/instruction_set.h"
+
+namespace llm_tp {
+
+void version_command(const CommandLine& line) {
+  const std::string set = instruction_set();
+  if (line.json)
+    return print_json({{"version", LLM_TP_VERSION},
+                       {"build", LLM_TP_BUILD_TYPE},
+                       {"compiler", __VERSION__},
+                       {"libraries", {{"mpi", mpi_library_version()}}},
+                       {"devices", Json::array({"cpu " + set})},
+                       {"cuda", false}});
+  std::printf("llm-tp %s (%s, compiler %s)\nMPI: %s\ndevices: cpu %s; no CUDA backend in this build\n",
+              LLM_TP_VERSION, LLM_TP_BUILD_TYPE, __VERSION__, mpi_library_version().c_str(), set.c_str());
+}
+
+}  // namespace llm_tp

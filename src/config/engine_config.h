@@ -1,0 +1,72 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/ids.h"
+#include "base/log.h"
+
+namespace llm_tp {
+
+enum class DeviceChoice : std::uint8_t { kAuto, kCpu, kCuda };
+enum class Numerics : std::uint8_t { kInvariant, kFast };
+enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
+enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
+enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
+
+/// Section `generation`. A value that nobody set is empty: the model's generation_config.json may then supply
+/// it, and the engine's own default comes last.
+struct GenerationConfig {
+  std::optional<std::int64_t> max_tokens;  // tokens
+  std::optional<std::int64_t> min_tokens;  // tokens
+  std::optional<double> temperature;       // 0 is greedy
+  std::optional<std::int64_t> top_k;       // candidates; 0 keeps all
+  std::optional<double> top_p;             // probability
+  std::optional<std::int64_t> seed;
+  std::optional<std::int64_t> n;  // choices a prompt
+  std::vector<std::string> stop;
+  std::vector<TokenId> stop_token_ids;
+  std::optional<std::vector<TokenId>> eos_token_ids;  // instead of the model's
+  bool ignore_eos = false;
+  bool include_stop_str_in_output = false;
+  std::optional<std::int64_t> logprobs;  // candidates reported a token
+  bool echo = false;
+  bool chat = false;
+  std::optional<std::string> system;
+  std::optional<std::string> prompt;       // never together with prompt_file after load_config
+  std::optional<std::string> prompt_file;  // path
+};
+
+/// Section `bench`.
+struct BenchConfig {
+  std::int64_t prompt_tokens = 512;
+  std::int64_t decode_tokens = 128;
+  std::int64_t batch = 1;  // sequences
+  std::int64_t repetitions = 5;
+};
+
+/// What a run was asked to do. Every member but the sections is one key of key_table(), which documents,
+/// checks and sets it; values that came through load_config are inside the ranges stated there.
+struct EngineConfig {
+  std::string command = "generate";
+  std::string model;  // Hugging Face folder, .gguf file or dummy:PATH; empty: none given
+  DeviceChoice device = DeviceChoice::kAuto;
+  Numerics numerics = Numerics::kInvariant;
+  int threads = 0;               // of each rank; 0: as many as its share of the host's cores
+  std::int64_t max_context = 0;  // tokens; 0: the model's
+  KvDType kv_dtype = KvDType::kAuto;
+  std::optional<DType> dtype;  // empty: as the checkpoint stores it
+  Activations activations = Activations::kAuto;
+  std::int64_t prefill_chunk = 512;       // tokens a step
+  int page_tokens = 16;                   // tokens a KV page
+  std::optional<std::int64_t> kv_memory;  // bytes a rank; empty: what is left after the weights
+  Communication communication = Communication::kAuto;
+  std::vector<double> shares;  // weight of each rank; empty: equal
+  LogLevel log_level = LogLevel::kInfo;
+  GenerationConfig generation;
+  BenchConfig bench;
+};
+
+}  // namespace llm_tp

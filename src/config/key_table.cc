@@ -1,0 +1,474 @@
+#include "config/key_table.h"
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "config/parse_value.h"
+
+namespace llm_tp {
+namespace {
+
+constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
+constexpr std::int64_t kLargestId = std::numeric_limits<TokenId>::max();
+constexpr std::size_t kLongestName = 64;  // no suggestion for longer ones: edit distance is quadratic
+
+using Items = std::span<const std::string>;
+
+/// What every key states, whatever its type.
+struct Label {
+  std::string name, flag, unit, help, unset{};
+};
+
+KeyInfo labelled(Label label, KeyType type, std::string allowed) {
+  KeyInfo key;
+  key.name = std::move(label.name);
+  key.flag = std::move(label.flag);
+  key.unit = std::move(label.unit);
+  key.help = std::move(label.help);
+  key.unset = std::move(label.unset);
+  key.type = type;
+  key.allowed = std::move(allowed);
+  return key;
+}
+
+KeyValue value_of(bool value) { return value; }
+KeyValue value_of(int value) { return std::int64_t{value}; }
+KeyValue value_of(std::int64_t value) { return value; }
+KeyValue value_of(double value) { return value; }
+KeyValue value_of(const std::string& value) { return value; }
+KeyValue value_of(const std::vector<std::string>& value) { return value; }
+KeyValue value_of(const std::vector<double>& value) { return value; }
+KeyValue value_of(const std::vector<TokenId>& value) {
+  return std::vector<std::int64_t>(value.begin(), value.end());
+}
+template <class T>
+KeyValue value_of(const std::optional<T>& value) {
+  return value ? value_of(*value) : KeyValue{};
+}
+
+/// T of T and of std::optional<T>.
+template <class T>
+struct Plain {
+  using Type = T;
+};
+template <class T>
+struct Plain<std::optional<T>> {
+  using Type = T;
+};
+template <class Field>
+using PlainOf =
+    typename Plain<std::remove_cvref_t<decltype(std::declval<Field>()(std::declval<EngineConfig&>()))>>::Type;
+
+/// Gives `key` its getter and, from `parse` (text -> Parsed), its setter. `field` maps a config, const or
+/// not, to the member.
+template <class Field, class Parse>
+KeyInfo with_value(KeyInfo key, Field field, Parse parse) {
+  key.get = [field](const EngineConfig& config) { return value_of(field(config)); };
+  key.set = [field, parse](EngineConfig& config, Items items) -> std::optional<Refusal> {
+    if (items.size() != 1) return Refusal{0, "give one value"};
+    auto parsed = parse(items[0]);
+    if (!parsed.value) return Refusal{0, parsed.hint};
+    field(config) = static_cast<PlainOf<Field>>(*std::move(parsed.value));
+    return std::nullopt;
+  };
+  return key;
+}
+
+/// The same for a list, item by item.
+template <class Field, class Parse>
+KeyInfo with_list(KeyInfo key, Field field, Parse parse) {
+  key.get = [field](const EngineConfig& config) { return value_of(field(config)); };
+  key.set = [field, parse](EngineConfig& config, Items items) -> std::optional<Refusal> {
+    PlainOf<Field> values;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      auto parsed = parse(items[i]);
+      if (!parsed.value) return Refusal{i, parsed.hint};
+      values.push_back(static_cast<typename PlainOf<Field>::value_type>(*std::move(parsed.value)));
+    }
+    field(config) = std::move(values);
+    return std::nullopt;
+  };
+  return key;
+}
+
+std::string range_text(const std::string& kind, const std::string& low, const std::string& high) {
+  return kind + ", " + low + " to " + high;
+}
+
+template <class Field>
+KeyInfo integer_key(Label label, std::int64_t low, std::int64_t high, Field field) {
+  KeyInfo key = labelled(std::move(label), KeyType::kInteger,
+                         range_text("a whole number", std::to_string(low), std::to_string(high)));
+  return with_value(std::move(key), field,
+                    [low, high](const std::string& text) { return parse_integer(text, low, high); });
+}
+
+template <class Field>
+KeyInfo number_key(Label label, double low, double high, Field field) {
+  KeyInfo key = labelled(std::move(label), KeyType::kNumber,
+                         range_text("a number", number_text(low), number_text(high)));
+  return with_value(std::move(key), field,
+                    [low, high](const std::string& text) { return parse_number(text, low, high); });
+}
+
+template <class Field>
+KeyInfo bool_key(Label label, Field field) {
+  return with_value(labelled(std::move(label), KeyType::kBool, "true or false"), field,
+                    [](const std::string& text) { return parse_bool(text); });
+}
+
+template <class Field>
+KeyInfo text_key(Label label, std::string allowed, Field field) {
+  return with_value(labelled(std::move(label), KeyType::kText, std::move(allowed)), field,
+                    [](const std::string& text) {
+                      return Parsed<std::string>{text, {}};
+                    });
+}
+
+template <class Value>
+using Choices = std::vector<std::pair<std::string, Value>>;
+
+template <class Value, class Field>
+KeyInfo choice_key(Label label, Choices<Value> choices, Field field) {
+  std::string allowed = "one of ";
+  for (const auto& [name, value] : choices) allowed += (&name == &choices.front().first ? "" : ", ") + name;
+  KeyInfo key = labelled(std::move(label), KeyType::kChoice, std::move(allowed));
+  key.get = [field, choices](const EngineConfig& config) -> KeyValue {
+    for (const auto& [name, value] : choices)
+      if (value == field(config)) return name;
+    return {};
+  };
+  key.set = [field, choices](EngineConfig& config, Items items) -> std::optional<Refusal> {
+    if (items.size() != 1) return Refusal{0, "give one value"};
+    for (const auto& [name, value] : choices) {
+      if (name != items[0]) continue;
+      field(config) = value;
+      return std::nullopt;
+    }
+    for (const auto& [name, value] : choices)
+      if (items[0].size() <= kLongestName && edit_distance(name, items[0]) == 1)
+        return Refusal{0, "did you mean " + name + "?"};
+    return Refusal{};
+  };
+  return key;
+}
+
+template <class Field>
+KeyInfo ids_key(Label label, Field field) {
+  KeyInfo key = labelled(std::move(label), KeyType::kIntegerList,
+                         range_text("a list of whole numbers", "0", std::to_string(kLargestId)));
+  return with_list(std::move(key), field,
+                   [](const std::string& text) { return parse_integer(text, 0, kLargestId); });
+}
+
+/// kv_memory: bytes, or "auto" for an empty member.
+KeyInfo memory_key(Label label) {
+  KeyInfo key =
+      labelled(std::move(label), KeyType::kBytes, "auto, or a size with KiB, MiB or GiB up to 1048576GiB");
+  key.get = [](const EngineConfig& config) -> KeyValue {
+    return config.kv_memory ? bytes_text(*config.kv_memory) : std::string("auto");
+  };
+  key.set = [](EngineConfig& config, Items items) -> std::optional<Refusal> {
+    if (items.size() != 1) return Refusal{0, "give one value"};
+    if (items[0] == "auto") {
+      config.kv_memory.reset();
+      return std::nullopt;
+    }
+    const Parsed<std::int64_t> bytes = parse_bytes(items[0]);
+    if (!bytes.value) return Refusal{0, bytes.hint};
+    config.kv_memory = bytes.value;
+    return std::nullopt;
+  };
+  return key;
+}
+
+/// threads: a number, or "auto" for 0, so that a wrong 0 is no silent "auto".
+KeyInfo threads_key(Label label) {
+  KeyInfo key = labelled(std::move(label), KeyType::kInteger, "auto, or a whole number, 1 to 1024");
+  key.get = [](const EngineConfig& config) -> KeyValue {
+    if (config.threads == 0) return std::string("auto");
+    return std::int64_t{config.threads};
+  };
+  key.set = [](EngineConfig& config, Items items) -> std::optional<Refusal> {
+    if (items.size() != 1) return Refusal{0, "give one value"};
+    const Parsed<std::int64_t> count =
+        items[0] == "auto" ? Parsed<std::int64_t>{0, {}} : parse_integer(items[0], 1, 1024);
+    if (!count.value) return Refusal{0, count.hint};
+    config.threads = static_cast<int>(*count.value);
+    return std::nullopt;
+  };
+  return key;
+}
+
+#define LLM_TP_FIELD(member) \
+  [](auto& config) -> auto& { return config.member; }
+
+void add_engine_keys(std::vector<KeyInfo>& keys) {
+  Choices<std::string> commands;
+  for (const char* name :
+       {"generate", "score", "tokenize", "inspect", "bench", "batch", "serve", "chat", "doctor", "version"})
+    commands.emplace_back(name, name);
+  keys.push_back(
+      choice_key<std::string>({"command", "", "", "What runs where the command line names no command."},
+                              commands, LLM_TP_FIELD(command)));
+  keys.push_back(
+      text_key({"model", "--model", "", "The model: a Hugging Face folder, one .gguf file, or dummy:PATH."},
+               "a path", LLM_TP_FIELD(model)));
+  keys.push_back(choice_key<DeviceChoice>(
+      {"device", "--device", "", "Where the ranks compute; auto takes GPUs where every rank has one."},
+      {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}},
+      LLM_TP_FIELD(device)));
+  keys.push_back(choice_key<Numerics>(
+      {"numerics", "--numerics", "",
+       "invariant: the same bits for any number of ranks; fast: the same run to run."},
+      {{"invariant", Numerics::kInvariant}, {"fast", Numerics::kFast}}, LLM_TP_FIELD(numerics)));
+  keys.push_back(threads_key({"threads", "--threads", "threads per rank", "CPU threads of each rank."}));
+  keys.push_back(integer_key(
+      {"max_context", "--max-context", "tokens", "Longest sequence, prompt included; 0 takes the model's."},
+      0, kManyTokens, LLM_TP_FIELD(max_context)));
+  keys.push_back(
+      choice_key<KvDType>({"kv_dtype", "--kv-dtype", "", "How the KV cache stores keys and values."},
+                          {{"auto", KvDType::kAuto},
+                           {"f32", KvDType::kF32},
+                           {"bf16", KvDType::kBF16},
+                           {"f16", KvDType::kF16},
+                           {"fp8", KvDType::kFp8},
+                           {"int8", KvDType::kInt8}},
+                          LLM_TP_FIELD(kv_dtype)));
+  keys.push_back(choice_key<std::optional<DType>>(
+      {"dtype", "--dtype", "", "How weights are stored after load; auto keeps the checkpoint's."},
+      {{"auto", std::nullopt},
+       {"f32", DType::kF32},
+       {"bf16", DType::kBF16},
+       {"f16", DType::kF16},
+       {"q8_0", DType::kQ8_0},
+       {"q4_0", DType::kQ4_0}},
+      LLM_TP_FIELD(dtype)));
+  keys.push_back(choice_key<Activations>(
+      {"activations", "--activations", "",
+       "Inputs of products with quantised weights; auto takes the fast one."},
+      {{"auto", Activations::kAuto}, {"f32", Activations::kF32}, {"int8", Activations::kInt8}},
+      LLM_TP_FIELD(activations)));
+  keys.push_back(integer_key(
+      {"prefill_chunk", "--prefill-chunk", "tokens per step", "Longest piece of a prompt a step."}, 1, 65536,
+      LLM_TP_FIELD(prefill_chunk)));
+  keys.push_back(integer_key({"page_tokens", "--page-tokens", "tokens", "Size of a KV page."}, 1, 1024,
+                             LLM_TP_FIELD(page_tokens)));
+  keys.push_back(memory_key({"kv_memory", "--kv-memory", "bytes per rank",
+                             "Memory for the KV cache; auto takes what the weights leave."}));
+  keys.push_back(
+      choice_key<Communication>({"communication", "--communication", "",
+                                 "How CPU ranks exchange sums; auto: shared memory on one host, else MPI."},
+                                {{"auto", Communication::kAuto},
+                                 {"shared_memory", Communication::kSharedMemory},
+                                 {"mpi", Communication::kMpi}},
+                                LLM_TP_FIELD(communication)));
+  keys.push_back(with_list(
+      labelled({"shares", "--shares", "", "Weight of each rank's share, for unequal devices; empty: equal."},
+               KeyType::kNumberList, range_text("a list of numbers", "0.001", "1000")),
+      LLM_TP_FIELD(shares), [](const std::string& text) { return parse_number(text, 0.001, 1000); }));
+  keys.push_back(
+      choice_key<LogLevel>({"log_level", "--log-level", "", "Least important log line that is printed."},
+                           {{"error", LogLevel::kError},
+                            {"warning", LogLevel::kWarning},
+                            {"info", LogLevel::kInfo},
+                            {"debug", LogLevel::kDebug}},
+                           LLM_TP_FIELD(log_level)));
+}
+
+void add_generation_keys(std::vector<KeyInfo>& keys) {
+  keys.push_back(integer_key({"generation.max_tokens", "--max-tokens", "tokens", "Longest completion.",
+                              "until the end or the context's"},
+                             0, kManyTokens, LLM_TP_FIELD(generation.max_tokens)));
+  keys.push_back(
+      integer_key({"generation.min_tokens", "--min-tokens", "tokens",
+                   "Tokens before which neither an end id nor a stop text ends a completion.", "0"},
+                  0, kManyTokens, LLM_TP_FIELD(generation.min_tokens)));
+  keys.push_back(number_key({"generation.temperature", "--temperature", "",
+                             "Divides the logits; 0 is greedy.", "the model's, else 0"},
+                            0, 100, LLM_TP_FIELD(generation.temperature)));
+  keys.push_back(integer_key({"generation.top_k", "--top-k", "candidates",
+                              "Keeps the likeliest tokens; 0 keeps all.", "the model's, else 0"},
+                             0, kLargestId, LLM_TP_FIELD(generation.top_k)));
+  keys.push_back(number_key({"generation.top_p", "--top-p", "probability",
+                             "Keeps the likeliest tokens that together reach it.", "the model's, else 1"},
+                            0, 1, LLM_TP_FIELD(generation.top_p)));
+  keys.push_back(integer_key({"generation.seed", "--seed", "", "Seed of the random draws.", "0"}, 0,
+                             std::numeric_limits<std::int64_t>::max(), LLM_TP_FIELD(generation.seed)));
+  keys.push_back(integer_key({"generation.n", "--n", "choices", "Completions of each prompt.", "1"}, 1, 1024,
+                             LLM_TP_FIELD(generation.n)));
+  keys.push_back(with_list(labelled({"generation.stop", "--stop", "", "Texts that end a completion."},
+                                    KeyType::kTextList, "a list of texts, none of them empty"),
+                           LLM_TP_FIELD(generation.stop), [](const std::string& text) {
+                             return text.empty() ? Parsed<std::string>{{}, "an empty text would stop at once"}
+                                                 : Parsed<std::string>{text, {}};
+                           }));
+  keys.push_back(ids_key({"generation.stop_token_ids", "--stop-token-ids", "token ids",
+                          "Ids that end a completion, besides the model's."},
+                         LLM_TP_FIELD(generation.stop_token_ids)));
+  keys.push_back(ids_key({"generation.eos_token_ids", "--eos-token-ids", "token ids",
+                          "End ids instead of the model's.", "the model's"},
+                         LLM_TP_FIELD(generation.eos_token_ids)));
+  keys.push_back(bool_key({"generation.ignore_eos", "--ignore-eos", "", "Goes on after an end id."},
+                          LLM_TP_FIELD(generation.ignore_eos)));
+  keys.push_back(bool_key({"generation.include_stop_str_in_output", "--include-stop-str-in-output", "",
+                           "Leaves the stop text in the completion."},
+                          LLM_TP_FIELD(generation.include_stop_str_in_output)));
+  keys.push_back(
+      integer_key({"generation.logprobs", "--logprobs", "candidates",
+                   "Reports each token's log-probability and those of the likeliest.", "none reported"},
+                  0, 1024, LLM_TP_FIELD(generation.logprobs)));
+  keys.push_back(bool_key({"generation.echo", "--echo", "", "Puts the prompt before the completion."},
+                          LLM_TP_FIELD(generation.echo)));
+  keys.push_back(
+      bool_key({"generation.chat", "--chat", "", "Applies the model's chat template to the prompt."},
+               LLM_TP_FIELD(generation.chat)));
+  keys.push_back(text_key({"generation.system", "--system", "", "The system message of a chat.", "none"},
+                          "a text", LLM_TP_FIELD(generation.system)));
+  keys.push_back(text_key({"generation.prompt", "--prompt", "", "The prompt.", "standard input"}, "a text",
+                          LLM_TP_FIELD(generation.prompt)));
+  keys.push_back(
+      text_key({"generation.prompt_file", "--prompt-file", "", "A file that holds the prompt.", "none"},
+               "a path", LLM_TP_FIELD(generation.prompt_file)));
+}
+
+void add_bench_keys(std::vector<KeyInfo>& keys) {
+  keys.push_back(integer_key({"bench.prompt_tokens", "--prompt-tokens", "tokens", "Length of each prompt."},
+                             1, kManyTokens, LLM_TP_FIELD(bench.prompt_tokens)));
+  keys.push_back(
+      integer_key({"bench.decode_tokens", "--decode-tokens", "tokens", "Tokens decoded of each sequence."}, 1,
+                  kManyTokens, LLM_TP_FIELD(bench.decode_tokens)));
+  keys.push_back(integer_key({"bench.batch", "--batch", "sequences", "Sequences at the same time."}, 1, 65536,
+                             LLM_TP_FIELD(bench.batch)));
+  keys.push_back(integer_key({"bench.repetitions", "--repetitions", "runs", "Measured runs."}, 1, 1000000,
+                             LLM_TP_FIELD(bench.repetitions)));
+}
+
+#undef LLM_TP_FIELD
+
+std::string dotted(std::string_view section, std::string_view name) {
+  return section.empty() ? std::string(name) : std::string(section) + "." + std::string(name);
+}
+
+std::string trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(' ');
+  if (begin == std::string_view::npos) return {};
+  return std::string(text.substr(begin, text.find_last_not_of(' ') - begin + 1));
+}
+
+/// The text of each kind of KeyValue.
+struct Writer {
+  std::string operator()(std::monostate) const { return {}; }
+  std::string operator()(bool b) const { return b ? "true" : "false"; }
+  std::string operator()(std::int64_t i) const { return std::to_string(i); }
+  std::string operator()(double d) const { return number_text(d); }
+  std::string operator()(const std::string& s) const { return s; }
+  template <class T>
+  std::string operator()(const std::vector<T>& list) const {
+    std::string out = "[";
+    for (const T& item : list) {
+      if (out.size() > 1) out += ", ";
+      if constexpr (std::is_same_v<T, std::string>) {
+        out += in_quotes(item);
+      } else {
+        out += (*this)(item);
+      }
+    }
+    return out + "]";
+  }
+};
+
+}  // namespace
+
+std::string KeyInfo::environment_name() const {
+  std::string out = "LLM_TP_";
+  for (const char c : name)
+    out += c == '.' ? '_' : 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  return out;
+}
+
+std::span<const KeyInfo> key_table() {
+  static const std::vector<KeyInfo> table = [] {
+    std::vector<KeyInfo> keys;
+    add_engine_keys(keys);
+    add_generation_keys(keys);
+    add_bench_keys(keys);
+    return keys;
+  }();
+  return table;
+}
+
+const KeyInfo* find_key(std::string_view name) {
+  for (const KeyInfo& key : key_table())
+    if (key.name == name) return &key;
+  return nullptr;
+}
+
+bool is_section(std::string_view name) { return name == "generation" || name == "bench"; }
+
+std::string nearest_key(std::string_view section, std::string_view name) {
+  if (name.empty() || name.size() > kLongestName) return {};
+  // The right name in the wrong section.
+  for (const KeyInfo& key : key_table())
+    if (key.name.substr(key.name.find('.') + 1) == name) return key.name;
+  const std::string whole = dotted(section, name);
+  std::string best;
+  int best_distance = std::max(2, static_cast<int>(name.size()) / 3) + 1;
+  const auto consider = [&](const std::string& candidate, std::string_view written,
+                            std::string_view compared) {
+    const int distance = edit_distance(written, compared);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  };
+  for (const KeyInfo& key : key_table()) consider(key.name, whole, key.name);
+  if (section.empty())
+    for (const char* known : {"generation", "bench"}) consider(known, name, known);
+  return best;
+}
+
+std::string unknown_key_message(std::string_view section, std::string_view name) {
+  const std::string nearest = nearest_key(section, name);
+  return "unknown key " + in_quotes(dotted(section, name)) +
+         (nearest.empty() ? "; docs/config.md lists every key"
+                          : "; did you mean " + in_quotes(nearest) + "?");
+}
+
+Error refused_value(const KeyInfo& key, std::string_view found, const std::string& hint,
+                    const Origin& origin) {
+  return Error(origin.code(), origin.text + ": " + key.name + ": found " + std::string(found) + ", wanted " +
+                                  key.allowed + (key.unit.empty() ? "" : " (" + key.unit + ")") +
+                                  (hint.empty() ? "" : "; " + hint));
+}
+
+std::vector<std::string> items_of(const KeyInfo& key, std::string_view text) {
+  if (!key.is_list() || key.type == KeyType::kTextList) return {std::string(text)};
+  std::string list = trimmed(text);
+  if (list.size() >= 2 && list.front() == '[' && list.back() == ']')
+    list = trimmed(list.substr(1, list.size() - 2));
+  std::vector<std::string> items;
+  if (list.empty()) return items;
+  std::size_t begin = 0;
+  for (std::size_t comma = list.find(','); comma != std::string::npos; comma = list.find(',', begin)) {
+    items.push_back(trimmed(std::string_view(list).substr(begin, comma - begin)));
+    begin = comma + 1;
+  }
+  items.push_back(trimmed(std::string_view(list).substr(begin)));
+  return items;
+}
+
+void set_key(EngineConfig& config, std::string_view name, std::string_view text, const Origin& origin) {
+  const KeyInfo* key = find_key(name);
+  if (key == nullptr) throw Error(origin.code(), origin.text + ": " + unknown_key_message("", name));
+  const std::vector<std::string> items = items_of(*key, text);
+  if (const std::optional<Refusal> refusal = key->set(config, items))
+    throw refused_value(*key, in_quotes(refusal->item < items.size() ? items[refusal->item] : text),
+                        refusal->hint, origin);
+}
+
+std::string text_of(const KeyValue& value) { return std::visit(Writer{}, value); }
+
+}  // namespace llm_tp

@@ -1,0 +1,63 @@
+#include "engine/agreement.h"
+
+#include <new>
+#include <optional>
+#include <string>
+
+#include "base/byte_stream.h"
+
+namespace llm_tp {
+namespace {
+
+struct Outcome {
+  ExitCode code = ExitCode::kOk;
+  std::string message;
+};
+
+Outcome outcome_of(const std::function<void()>& part) {
+  try {
+    part();
+    return {};
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {ExitCode::kOutOfMemory, "out of memory: use more ranks, a smaller --max-context or --dtype q8_0"};
+  } catch (const std::exception& error) {
+    return {ExitCode::kBug, std::string("unexpected: ") + error.what()};
+  }
+}
+
+std::vector<std::byte> to_bytes(const Outcome& outcome) {
+  ByteWriter out;
+  out.value(outcome.code);
+  out.list(std::vector<char>(outcome.message.begin(), outcome.message.end()));
+  return out.take();
+}
+
+Outcome from_bytes(std::span<const std::byte> bytes) {
+  ByteReader in(bytes);
+  Outcome outcome;
+  outcome.code = in.value<ExitCode>();
+  const auto text = in.list<char>();
+  outcome.message.assign(text.begin(), text.end());
+  return outcome;
+}
+
+}  // namespace
+
+void agree(const Group& group, const std::function<void()>& part) {
+  std::vector<std::byte> verdict = to_bytes(outcome_of(part));
+  const auto all = group.ranks.gather(verdict);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    Outcome outcome = from_bytes(all[rank]);
+    if (outcome.code == ExitCode::kOk) continue;
+    if (rank > 0) outcome.message = "rank " + std::to_string(rank) + ": " + outcome.message;
+    verdict = to_bytes(outcome);
+    break;
+  }
+  group.control.broadcast(verdict);
+  const Outcome outcome = from_bytes(verdict);
+  if (outcome.code != ExitCode::kOk) throw AgreedError(outcome.code, outcome.message);
+}
+
+}  // namespace llm_tp

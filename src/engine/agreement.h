@@ -1,0 +1,31 @@
+#pragma once
+#include <functional>
+
+#include "comm/communicator.h"
+#include "comm/control_channel.h"
+
+namespace llm_tp {
+
+/// The ranks of this process's group, as every command gets them.
+struct Group {
+  Communicator& ranks;
+  ControlChannel& control;
+  int local_rank = 0, local_ranks = 1;  // on this host
+  std::string host;
+  int rank() const { return ranks.rank(); }
+  int world() const { return ranks.world(); }
+  bool leads() const { return ranks.rank() == 0; }
+};
+
+/// An error that every rank of the group knows of: rank 0 prints it and all end by themselves with its code.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Runs `part` on every rank and waits for all. Where it fails anywhere, the error of the lowest such rank is
+/// thrown as AgreedError on all of them, so that a set-up that one rank refuses ends the whole group with one
+/// message.
+void agree(const Group& group, const std::function<void()>& part);
+
+}  // namespace llm_tp

@@ -1,0 +1,48 @@
+#pragma once
+#include <functional>
+#include <memory>
+
+#include "config/engine_config.h"
+#include "engine/agreement.h"
+#include "engine/leader.h"
+#include "engine/memory_plan.h"
+#include "engine/model_files.h"
+
+namespace llm_tp {
+
+/// What rank 0 decides before anything is loaded, for all ranks.
+struct LoadPlan {
+  std::int64_t kv_tokens = 0;  // positions of all sequences that run at once, page by page
+  std::int64_t most_rows = 1;  // of a step
+  std::int64_t sequences = 1;
+};
+
+/// The model and device choices of a configuration, resolved.
+struct ModelChoices {
+  std::optional<DType> weight_dtype;  // nullopt: the file's
+  DType kv_dtype = DType::kF16;
+  ActivationKind activations = ActivationKind::kInt8;
+  int threads = 1;
+
+  /// Errors: kUnavailable for --device cuda in a build without it; kConfig for a combination that is not
+  /// there.
+  static ModelChoices of(const EngineConfig& config, const Group& group);
+};
+
+/// Errors: kConfig for fp8 and int8.
+DType kv_dtype_of(KvDType choice);
+
+/// A device that is asked for sizes only.
+std::unique_ptr<DeviceBackend> make_sizing_device();
+/// This rank's device as the choices want it.
+std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, const Group& group);
+
+/// One rank's engine, loaded and ready. `prepare` runs on rank 0 with headers read and nothing loaded; it
+/// says how much room is needed and may refuse. `lead` runs on rank 0 once all ranks are ready; the others
+/// work until it returns. Every rank calls it with the same configuration. Errors: AgreedError from
+/// preparation and loading; what a step throws is this rank's own.
+void run_engine(const Group& group, const EngineConfig& config,
+                const std::function<LoadPlan(ModelFiles&)>& prepare,
+                const std::function<void(Leader&, const ModelFiles&, double load_seconds)>& lead);
+
+}  // namespace llm_tp

@@ -1,0 +1,52 @@
+#include "engine/leader.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace llm_tp {
+
+void Leader::run(const std::function<void(const Progress&)>& on_progress) {
+  while (auto plan = scheduler_.next()) {
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<std::byte> bytes = plan->to_bytes();
+    control_.broadcast(bytes);
+    std::vector<RowResult> results = runner_.run(*plan);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const bool decodes = std::all_of(plan->slices.begin(), plan->slices.end(),
+                                     [](const PlanSlice& s) { return s.rows == 1 && s.first_position > 0; });
+    (decodes ? times_.decode_seconds : times_.prefill_seconds) += seconds;
+    (decodes ? times_.decode_tokens : times_.prefill_tokens) +=
+        static_cast<std::int64_t>(plan->tokens.size());
+    for (const Progress& progress : scheduler_.commit(*plan, std::move(results))) on_progress(progress);
+  }
+}
+
+void Leader::send(StepPlan::Kind kind) {
+  StepPlan plan;
+  plan.step = scheduler_.take_step_number();
+  plan.kind = kind;
+  std::vector<std::byte> bytes = plan.to_bytes();
+  control_.broadcast(bytes);
+}
+
+std::vector<RankReport> Leader::report() {
+  send(StepPlan::Kind::kReport);
+  return runner_.report();
+}
+
+void Leader::stop() { send(StepPlan::Kind::kStop); }
+
+void work(StepRunner& runner, ControlChannel& control) {
+  for (std::uint64_t step = 0;; ++step) {
+    std::vector<std::byte> bytes;
+    control.broadcast(bytes);
+    const StepPlan plan = StepPlan::from_bytes(bytes, step);
+    if (plan.kind == StepPlan::Kind::kStop) return;
+    if (plan.kind == StepPlan::Kind::kReport)
+      runner.report();
+    else
+      runner.run(plan);
+  }
+}
+
+}  // namespace llm_tp

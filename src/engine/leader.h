@@ -1,0 +1,45 @@
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "comm/control_channel.h"
+#include "engine/step_runner.h"
+#include "schedule/scheduler.h"
+
+namespace llm_tp {
+
+/// Rank 0's side of a run: makes step plans, sends them to all ranks, takes part in them, and hands on what
+/// came out.
+class Leader {
+ public:
+  Leader(StepRunner& runner, ControlChannel& control, SchedulerLimits limits)
+      : runner_(runner), control_(control), scheduler_(limits) {}
+  Scheduler& scheduler() noexcept { return scheduler_; }
+  /// Runs steps until no request is left. on_progress is called for every scored row, in order; it may cancel
+  /// requests.
+  void run(const std::function<void(const Progress&)>& on_progress);
+  /// What every rank used since the last report.
+  std::vector<RankReport> report();
+  /// Tells the workers to end. Call once, last.
+  void stop();
+
+  struct StepTimes {
+    double prefill_seconds = 0, decode_seconds = 0;
+    std::int64_t prefill_tokens = 0, decode_tokens = 0;  // decode: steps whose slices all have one row
+  };
+  const StepTimes& times() const noexcept { return times_; }
+
+ private:
+  void send(StepPlan::Kind kind);
+
+  StepRunner& runner_;
+  ControlChannel& control_;
+  Scheduler scheduler_;
+  StepTimes times_;
+};
+
+/// What every rank but 0 does: runs the plans that arrive until one says stop. Holds no request and no
+/// schedule.
+void work(StepRunner& runner, ControlChannel& control);
+
+}  // namespace llm_tp

@@ -1,0 +1,39 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "model/model_shape.h"
+#include "text/tokenizer.h"
+#include "weights/weight_source.h"
+
+namespace llm_tp {
+
+/// What a model's generation_config.json says; empty where it says nothing.
+struct GenerationDefaults {
+  std::optional<bool> do_sample;
+  std::optional<double> temperature, top_p;
+  std::optional<std::int32_t> top_k;
+  std::vector<TokenId> eos_token_ids;
+};
+
+/// A model as named by --model: a Hugging Face folder, a .gguf file, or dummy:FOLDER. Opened from headers
+/// alone.
+struct ModelFiles {
+  std::string name;
+  ModelShape shape;
+  std::unique_ptr<WeightSource> weights;
+  std::unique_ptr<Tokenizer> tokenizer;  // nullptr where the model has none, and where it was not asked for
+  GenerationDefaults generation;
+  std::vector<TokenId>
+      end_ids;  // of the configuration, generation_config.json and the tokenizer, without repeats
+
+  /// Errors: kUsage for an empty name; kMissingFile; kBadData.
+  static ModelFiles open(const std::string& model, bool with_tokenizer);
+  /// Tokenizer of a folder or .gguf that may lack everything else. Errors: kMissingFile where there is none.
+  static std::unique_ptr<Tokenizer> open_tokenizer(const std::string& model);
+};
+
+}  // namespace llm_tp

@@ -1,0 +1,251 @@
+#include "model/rank_weights.h"
+
+#include <algorithm>
+#include <string>
+
+namespace llm_tp {
+namespace {
+
+bool is_matrix(WeightRole role) {
+  switch (role) {
+    case WeightRole::kEmbedding:
+    case WeightRole::kLmHead:
+    case WeightRole::kQuery:
+    case WeightRole::kKey:
+    case WeightRole::kValue:
+    case WeightRole::kOutput:
+    case WeightRole::kGate:
+    case WeightRole::kUp:
+    case WeightRole::kDown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Rows of one tensor that become rows of a packed weight.
+struct Part {
+  WeightKey key;
+  Range rows;
+};
+
+}  // namespace
+
+/// The loading of one rank: which specs, in which order.
+class RankLoad {
+ public:
+  RankLoad(const WeightLoader& loader, const ShardPlan& plan, int rank)
+      : loader_(loader),
+        shape_(loader.shape_),
+        plan_(plan),
+        share_(plan.ranks[static_cast<std::size_t>(rank)]) {}
+
+  WeightSpec column_parallel(DType dtype, std::int64_t rows) const {
+    const LeafCut cut = LeafCut::whole(shape_.hidden, is_quantised(dtype) ? block_elements(dtype) : 16);
+    return {dtype, rows, cut, {0, cut.leaves}};
+  }
+  WeightSpec row_parallel(DType dtype, const LeafCut& cut, Range leaves) const {
+    return {dtype, shape_.hidden, cut, leaves};
+  }
+
+  WeightSpec embedding() const { return column_parallel(loader_.types_.embedding, share_.vocab_rows.size()); }
+  WeightSpec lm_head() const { return column_parallel(loader_.types_.lm_head, share_.vocab_rows.size()); }
+  WeightSpec qkv() const {
+    return column_parallel(loader_.types_.qkv,
+                           (share_.query_heads.size() + 2 * share_.kv_heads.size()) * shape_.head_dim);
+  }
+  WeightSpec output() const {
+    return row_parallel(loader_.types_.output, plan_.output_cut, share_.output_leaves);
+  }
+  WeightSpec gate_up() const {
+    return column_parallel(loader_.types_.gate_up, 2 * share_.mlp_columns.size());
+  }
+  WeightSpec down() const { return row_parallel(loader_.types_.down, plan_.down_cut, share_.down_leaves); }
+
+  Range query_rows() const { return heads(share_.query_heads); }
+  Range kv_rows() const { return heads(share_.kv_heads); }
+
+  std::unique_ptr<PackedWeight> pack(DeviceBackend& ops, const WeightSpec& spec,
+                                     const std::vector<Part>& parts) const {
+    const WeightSource& source = *loader_.source_;
+    const Range columns = spec.cut.columns_of(spec.leaves);
+    const auto read = [&](Range rows, std::byte* out) {
+      std::int64_t first = 0;  // of the part, in the packed weight
+      for (const Part& part : parts) {
+        const Range here{std::max(rows.begin, first), std::min(rows.end, first + part.rows.size())};
+        if (!here.empty()) {
+          const Range stored{part.rows.begin + here.begin - first, part.rows.begin + here.end - first};
+          read_as(source, part.key, stored, columns, spec.dtype,
+                  out + (here.begin - rows.begin) * row_bytes(spec.dtype, columns.size()));
+        }
+        first += part.rows.size();
+      }
+      LLM_TP_CHECK(first == spec.rows, "the parts of a packed weight do not add up");
+    };
+    auto packed = ops.pack(spec, read);
+    for (const Part& part : parts) source.release(part.key);
+    return packed;
+  }
+
+  /// The concatenated ranges of vectors, widened to f32.
+  DeviceBuffer vector(DeviceBackend& ops, const std::vector<Part>& parts) const {
+    std::int64_t n = 0;
+    for (const Part& part : parts) n += part.rows.size();
+    DeviceBuffer buffer =
+        ops.allocate(static_cast<std::size_t>(std::max<std::int64_t>(n, 1)) * sizeof(float));
+    std::int64_t at = 0;
+    for (const Part& part : parts) {
+      read_as(*loader_.source_, part.key, {0, 1}, part.rows, DType::kF32, buffer.data() + at * 4);
+      at += part.rows.size();
+    }
+    return buffer;
+  }
+
+ private:
+  Range heads(Range h) const { return {h.begin * shape_.head_dim, h.end * shape_.head_dim}; }
+
+  static void read_as(const WeightSource& source, WeightKey key, Range rows, Range columns, DType wanted,
+                      std::byte* out) {
+    const DType stored = source.find(key)->dtype;
+    if (stored == wanted) return source.read(key, rows, columns, out);
+    const std::int64_t from = row_bytes(stored, columns.size()), to = row_bytes(wanted, columns.size());
+    std::vector<std::byte> raw(static_cast<std::size_t>(from * rows.size()));
+    source.read(key, rows, columns, raw.data());
+    for (std::int64_t r = 0; r < rows.size(); ++r)
+      convert_row(stored, raw.data() + r * from, wanted, out + r * to, columns.size());
+  }
+
+  const WeightLoader& loader_;
+  const ModelShape& shape_;
+  const ShardPlan& plan_;
+  const RankShare& share_;
+};
+
+WeightLoader::WeightLoader(const ModelShape& shape, const WeightSource& source, std::optional<DType> wanted)
+    : shape_(shape), source_(&source) {
+  const std::int64_t h = shape.hidden, q = shape.query_heads * shape.head_dim,
+                     kv = shape.kv_heads * shape.head_dim, c = shape.mlp_columns;
+  require({WeightRole::kEmbedding}, shape.vocabulary, h);
+  require({WeightRole::kFinalNorm}, 1, h);
+  if (!shape.tied_embeddings) require({WeightRole::kLmHead}, shape.vocabulary, h);
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    const auto need = [&](WeightRole role, std::int64_t rows, std::int64_t columns) {
+      require({role, layer}, rows, columns);
+    };
+    need(WeightRole::kAttentionNorm, 1, h), need(WeightRole::kMlpNorm, 1, h);
+    need(WeightRole::kQuery, q, h), need(WeightRole::kKey, kv, h), need(WeightRole::kValue, kv, h),
+        need(WeightRole::kOutput, h, q);
+    need(WeightRole::kGate, c, h), need(WeightRole::kUp, c, h), need(WeightRole::kDown, h, c);
+    if (shape.qkv_bias)
+      need(WeightRole::kQueryBias, 1, q), need(WeightRole::kKeyBias, 1, kv),
+          need(WeightRole::kValueBias, 1, kv);
+    if (shape.output_bias) need(WeightRole::kOutputBias, 1, h);
+    if (shape.mlp_bias)
+      need(WeightRole::kGateBias, 1, c), need(WeightRole::kUpBias, 1, c), need(WeightRole::kDownBias, 1, h);
+  }
+  types_.embedding = type_of({WeightRole::kEmbedding}, h, wanted);
+  types_.lm_head = shape.tied_embeddings ? types_.embedding : type_of({WeightRole::kLmHead}, h, wanted);
+  types_.qkv = type_of({WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue}, h, wanted);
+  types_.output = type_of({WeightRole::kOutput}, q, wanted);
+  types_.gate_up = type_of({WeightRole::kGate, WeightRole::kUp}, h, wanted);
+  types_.down = type_of({WeightRole::kDown}, c, wanted);
+}
+
+WeightInfo WeightLoader::require(WeightKey key, std::int64_t rows, std::int64_t columns) const {
+  const auto info = source_->find(key);
+  const std::string wanted =
+      is_matrix(key.role) ? std::to_string(rows) + " x " + std::to_string(columns) : std::to_string(columns);
+  if (!info)
+    throw Error(ExitCode::kBadData, "the checkpoint lacks a tensor that its configuration asks for: role " +
+                                        std::to_string(static_cast<int>(key.role)) + " of layer " +
+                                        std::to_string(key.layer) + ", wanted shape " + wanted);
+  if (info->rows != rows || info->columns != columns)
+    throw Error(ExitCode::kBadData, info->name + " has shape " + std::to_string(info->rows) + " x " +
+                                        std::to_string(info->columns) + ", the configuration wants " +
+                                        wanted);
+  return *info;
+}
+
+/// One dtype for all layers and all tensors that are packed together: the file's where they agree, else the
+/// widest plain one.
+DType WeightLoader::type_of(std::initializer_list<WeightRole> roles, std::int64_t columns,
+                            std::optional<DType> wanted) const {
+  if (wanted && columns % block_elements(*wanted) == 0) return *wanted;
+  if (wanted) return DType::kBF16;  // rows that do not divide into blocks stay plain
+  std::optional<DType> common;
+  bool mixed = false;
+  for (WeightRole role : roles)
+    for (int layer = 0;
+         layer < (role == WeightRole::kEmbedding || role == WeightRole::kLmHead ? 1 : shape_.layers);
+         ++layer) {
+      const DType own = source_->find({role, layer})->dtype;
+      mixed = mixed || (common && *common != own);
+      common = own;
+    }
+  return mixed ? DType::kF32 : *common;
+}
+
+ShardUnits WeightLoader::units() const noexcept {
+  return {block_elements(types_.output), block_elements(types_.down)};
+}
+
+WeightLoader::Bytes WeightLoader::bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const {
+  const RankLoad load(*this, plan, rank);
+  Bytes total;
+  const auto count = [&](const WeightSpec& spec, std::int64_t times) {
+    const std::int64_t own = ops.packed_bytes(spec);
+    total.weights += own * times;
+    total.largest = std::max(total.largest, own);
+  };
+  count(load.embedding(), 1);
+  if (!shape_.tied_embeddings) count(load.lm_head(), 1);
+  for (const WeightSpec& spec : {load.qkv(), load.output(), load.gate_up(), load.down()})
+    count(spec, shape_.layers);
+  total.weights += (2 * shape_.layers + 1) * shape_.hidden * 4;
+  return total;
+}
+
+RankWeights WeightLoader::load(const ShardPlan& plan, int rank, DeviceBackend& ops,
+                               const std::function<void(std::int64_t, std::int64_t)>& progress) const {
+  const RankLoad load(*this, plan, rank);
+  const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
+  const std::int64_t total = bytes(plan, rank, ops).weights;
+  std::int64_t done = 0;
+  const auto pack = [&](const WeightSpec& spec, const std::vector<Part>& parts) {
+    auto packed = load.pack(ops, spec, parts);
+    progress(done += ops.packed_bytes(spec), total);
+    return packed;
+  };
+  const Range hidden{0, shape_.hidden};
+  RankWeights weights;
+  weights.embedding = pack(load.embedding(), {{{WeightRole::kEmbedding}, share.vocab_rows}});
+  weights.final_norm = load.vector(ops, {{{WeightRole::kFinalNorm}, hidden}});
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    const auto of = [&](WeightRole role, Range rows) { return Part{{role, layer}, rows}; };
+    LayerWeights w;
+    w.attention_norm = load.vector(ops, {of(WeightRole::kAttentionNorm, hidden)});
+    w.mlp_norm = load.vector(ops, {of(WeightRole::kMlpNorm, hidden)});
+    w.qkv = pack(load.qkv(), {of(WeightRole::kQuery, load.query_rows()), of(WeightRole::kKey, load.kv_rows()),
+                              of(WeightRole::kValue, load.kv_rows())});
+    w.output = pack(load.output(), {of(WeightRole::kOutput, hidden)});
+    w.gate_up = pack(load.gate_up(),
+                     {of(WeightRole::kGate, share.mlp_columns), of(WeightRole::kUp, share.mlp_columns)});
+    w.down = pack(load.down(), {of(WeightRole::kDown, hidden)});
+    if (shape_.qkv_bias)
+      w.qkv_bias = load.vector(
+          ops, {of(WeightRole::kQueryBias, load.query_rows()), of(WeightRole::kKeyBias, load.kv_rows()),
+                of(WeightRole::kValueBias, load.kv_rows())});
+    if (shape_.output_bias) w.output_bias = load.vector(ops, {of(WeightRole::kOutputBias, hidden)});
+    if (shape_.mlp_bias) {
+      w.gate_up_bias = load.vector(
+          ops, {of(WeightRole::kGateBias, share.mlp_columns), of(WeightRole::kUpBias, share.mlp_columns)});
+      w.down_bias = load.vector(ops, {of(WeightRole::kDownBias, hidden)});
+    }
+    weights.layers.push_back(std::move(w));
+  }
+  if (!shape_.tied_embeddings)
+    weights.lm_head = pack(load.lm_head(), {{{WeightRole::kLmHead}, share.vocab_rows}});
+  return weights;
+}
+
+}  // namespace llm_tp

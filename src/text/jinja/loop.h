@@ -1,0 +1,28 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "text/jinja/value.h"
+
+namespace llm_tp::jinja {
+
+/// The variable `loop` of one for loop, and its place in the items.
+class Loop : public Namespace {
+ public:
+  /// items: not empty.
+  explicit Loop(std::vector<Value> items) : items_(std::move(items)) {}
+  const Value& item() const { return items_[at_]; }
+  bool advance() { return ++at_ < items_.size(); }
+
+  Value attribute(const std::string& name) const override;
+  void set(const std::string& name, Value value) override;
+
+ private:
+  Value cycle() const;
+
+  std::vector<Value> items_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace llm_tp::jinja

@@ -1,0 +1,116 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/mapped_file.h"
+
+namespace llm_tp {
+
+/// A tensor of a GGUF file.
+struct GgufTensor {
+  std::string_view name;                            // into the file
+  std::uint32_t type = 0;                           // ggml's number
+  int dimensions = 0;                               // 1 to 4
+  std::array<std::int64_t, 4> extents{1, 1, 1, 1};  // innermost first: extents[0] is a row's length
+  std::int64_t elements = 0;
+  std::span<const std::byte> data;  // into the file; empty for a type whose size is not known
+};
+
+/// "Q6_K" of a ggml type's number; "type 99" where it has no name here.
+std::string ggml_type_name(std::uint32_t type);
+/// The types that weights can be of: F32, F16, BF16, Q8_0, Q4_0, Q4_1.
+std::optional<DType> dtype_of_ggml(std::uint32_t type) noexcept;
+
+/// Header, metadata and tensor table of a GGUF file (version 2 or 3, little endian). Immutable; any thread
+/// may read. Everything is checked when it is parsed; memory and time are bounded by the bytes of the file.
+/// Errors are kBadData and name file, key or tensor and the offset. Strings and arrays stay in the file and
+/// are read on demand.
+class GgufFile {
+ public:
+  /// Maps the file; also the errors of MappedFile.
+  static std::shared_ptr<const GgufFile> open(const std::filesystem::path& path);
+  /// `bytes` outlive the result.
+  static GgufFile parse(std::span<const std::byte> bytes, std::string file_name = "GGUF");
+
+  /// A value of the metadata: nullopt without such a key, kBadData where it is of another type. integer()
+  /// takes integers of all sizes, real() integers and floats, and the arrays alike.
+  std::optional<std::int64_t> integer(std::string_view key) const;
+  std::optional<double> real(std::string_view key) const;
+  std::optional<bool> boolean(std::string_view key) const;
+  std::optional<std::string_view> string(std::string_view key) const;
+  std::optional<std::vector<std::string_view>> strings(std::string_view key) const;
+  std::optional<std::vector<std::int64_t>> integers(std::string_view key) const;
+  std::optional<std::vector<float>> floats(std::string_view key) const;
+  bool has(std::string_view key) const { return values_.contains(key); }
+  /// All keys in the order of the file.
+  const std::vector<std::string_view>& keys() const noexcept { return keys_; }
+
+  /// In the order of the file.
+  const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }
+  /// nullptr without a tensor of that name.
+  const GgufTensor* tensor(std::string_view name) const;
+
+  const std::string& file_name() const noexcept { return name_; }
+  std::int64_t file_bytes() const noexcept { return static_cast<std::int64_t>(bytes_.size()); }
+  std::int64_t alignment() const noexcept { return alignment_; }
+  std::uint32_t version() const noexcept { return version_; }
+  /// MappedFile::release of these bytes; nothing for a file that was parsed from memory.
+  void release(std::span<const std::byte> part) const noexcept;
+
+ private:
+  enum class ValueType : std::uint32_t {
+    kU8,
+    kI8,
+    kU16,
+    kI16,
+    kU32,
+    kI32,
+    kF32,
+    kBool,
+    kString,
+    kArray,
+    kU64,
+    kI64,
+    kF64,
+    kCount
+  };
+  struct Value {
+    ValueType type;  // of an array: that of its elements
+    bool array = false;
+    std::uint64_t count = 1;
+    std::span<const std::byte> payload;  // the value, the string's text, or all elements as stored
+  };
+  class Reader;
+
+  GgufFile(std::span<const std::byte> bytes, std::string file_name);
+  void read_metadata(Reader& reader, std::uint64_t count);
+  void read_tensors(Reader& reader, std::uint64_t count);
+  void place_tensors(std::uint64_t data_begin, const std::vector<std::uint64_t>& offsets);
+  const Value* value(std::string_view key, bool array) const;
+  [[noreturn]] void refuse_type(std::string_view key, const char* wanted) const;
+  static std::size_t size_of(ValueType type) noexcept;
+  std::optional<std::int64_t> integer_at(const Value& value, std::uint64_t index, std::string_view key) const;
+  std::optional<double> real_at(const Value& value, std::uint64_t index, std::string_view key) const;
+
+  std::unique_ptr<const MappedFile> map_;  // of open()
+  std::span<const std::byte> bytes_;
+  std::string name_;
+  std::uint32_t version_ = 0;
+  std::int64_t alignment_ = 32;
+  std::vector<std::string_view> keys_;
+  std::unordered_map<std::string_view, Value> values_;
+  std::vector<GgufTensor> tensors_;
+  std::unordered_map<std::string_view, std::size_t> tensor_index_;
+};
+
+}  // namespace llm_tp

@@ -1,0 +1,130 @@
+#include "weights/safetensors.h"
+
+#include <set>
+#include <utility>
+
+#include "weights/matrix_slice.h"
+#include "weights/weight_names.h"
+
+namespace llm_tp {
+namespace {
+
+std::optional<DType> usable(const std::string& dtype) {
+  if (dtype == "F32") return DType::kF32;
+  if (dtype == "F16") return DType::kF16;
+  if (dtype == "BF16") return DType::kBF16;
+  return std::nullopt;
+}
+
+}  // namespace
+
+SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder) {
+  const std::filesystem::path single = folder / "model.safetensors",
+                              index = folder / "model.safetensors.index.json";
+  std::error_code ignored;
+  if (std::filesystem::exists(single, ignored)) {
+    add_file(single);
+    return;
+  }
+  if (!std::filesystem::exists(index, ignored))
+    throw Error(ExitCode::kMissingFile,
+                folder.string() +
+                    ": no model.safetensors and no model.safetensors.index.json; wanted a folder as "
+                    "Hugging Face publishes it, with its weights downloaded");
+  const MappedFile index_file(index);
+  const auto files = parse_safetensors_index(index_file.bytes(), index.string());
+  std::set<std::string> names;  // each file once, in an order that does not depend on hashing
+  for (const auto& [tensor, file] : files) names.insert(file);
+  for (const std::string& name : names) {
+    if (!std::filesystem::exists(folder / name, ignored))
+      throw Error(ExitCode::kMissingFile, (folder / name).string() + ": does not exist, but " +
+                                              index.filename().string() +
+                                              " names it; download the missing part");
+    add_file(folder / name);
+  }
+  check_index(index, files);
+}
+
+void SafetensorsSource::add_file(const std::filesystem::path& path) {
+  const MappedFile& file = files_.emplace_back(path);
+  for (SafetensorsTensor& tensor : parse_safetensors_header(file.bytes(), path.string())) {
+    parameters_ += tensor.elements;
+    std::string name = tensor.name;
+    const auto [at, added] =
+        entries_.try_emplace(std::move(name), Entry{files_.size() - 1, std::move(tensor)});
+    if (!added)
+      throw Error(ExitCode::kBadData, path.string() + ": tensor " + at->first + " is also in " +
+                                          files_[at->second.file].path().filename().string() +
+                                          "; the files are not of one checkpoint: download it again");
+  }
+}
+
+void SafetensorsSource::check_index(const std::filesystem::path& index,
+                                    const std::unordered_map<std::string, std::string>& files) const {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ExitCode::kBadData, index.string() + ": " + what +
+                                        "; index and files are not of one checkpoint: download it again");
+  };
+  for (const auto& [name, file] : files) {
+    const auto at = entries_.find(name);
+    if (at == entries_.end()) refuse("tensor " + name + " should be in " + file + " and is not");
+    const std::string found = files_[at->second.file].path().filename().string();
+    if (found != file) refuse("tensor " + name + " should be in " + file + " and is in " + found);
+  }
+  for (const auto& [name, entry] : entries_)
+    if (!files.contains(name))
+      refuse("tensor " + name + " is in " + files_[entry.file].path().filename().string() +
+             " and not in the index");
+}
+
+const SafetensorsSource::Entry* SafetensorsSource::entry(WeightKey key) const {
+  const auto at = entries_.find(huggingface_name(key));
+  return at == entries_.end() ? nullptr : &at->second;
+}
+
+WeightInfo SafetensorsSource::info_of(const Entry& entry) const {
+  const SafetensorsTensor& tensor = entry.tensor;
+  const std::string where = files_[entry.file].path().string() + ": tensor " + tensor.name;
+  const std::optional<DType> dtype = usable(tensor.dtype);
+  if (!dtype)
+    throw Error(ExitCode::kBadData,
+                where + " is of dtype " + tensor.dtype +
+                    ", wanted F32, F16 or BF16; use an unquantised checkpoint or a GGUF file");
+  if (tensor.shape.empty() || tensor.shape.size() > 2)
+    throw Error(ExitCode::kBadData,
+                where + " has " + std::to_string(tensor.shape.size()) +
+                    " dimensions, wanted a vector or a matrix; the model is of another kind");
+  const bool vector = tensor.shape.size() == 1;
+  return {tensor.name, *dtype, vector ? 1 : tensor.shape[0], tensor.shape.back()};
+}
+
+std::optional<WeightInfo> SafetensorsSource::find(WeightKey key) const {
+  const Entry* found = entry(key);
+  return found ? std::optional(info_of(*found)) : std::nullopt;
+}
+
+void SafetensorsSource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
+  const Entry* found = entry(key);
+  LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key));
+  const auto& [file, tensor] = *found;
+  const auto begin = static_cast<std::size_t>(tensor.begin),
+             size = static_cast<std::size_t>(tensor.end - tensor.begin);
+  copy_slice(info_of(*found), files_[file].bytes().subspan(begin, size), rows, columns, out);
+}
+
+void SafetensorsSource::release(WeightKey key) const {
+  const Entry* found = entry(key);
+  if (!found) return;
+  const MappedFile& file = files_[found->file];
+  const auto begin = static_cast<std::size_t>(found->tensor.begin),
+             end = static_cast<std::size_t>(found->tensor.end);
+  file.release(file.bytes().subspan(begin, end - begin));
+}
+
+std::int64_t SafetensorsSource::file_bytes() const {
+  std::int64_t bytes = 0;
+  for (const MappedFile& file : files_) bytes += static_cast<std::int64_t>(file.bytes().size());
+  return bytes;
+}
+
+}  // namespace llm_tp

@@ -1,0 +1,45 @@
+#pragma once
+#include <filesystem>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "weights/safetensors_header.h"
+#include "weights/weight_source.h"
+
+namespace llm_tp {
+
+/// A Hugging Face folder: model.safetensors, or model.safetensors.index.json and the files it names.
+/// Thread-safe.
+class SafetensorsSource final : public WeightSource {
+ public:
+  /// Maps all files and checks their headers. kMissingFile where the folder has no weights or lacks a shard;
+  /// kBadData where a file is broken or the index does not match the files.
+  explicit SafetensorsSource(const std::filesystem::path& folder);
+
+  /// kBadData where the tensor is of a dtype other than F32, F16 and BF16, or has neither one nor two
+  /// dimensions.
+  std::optional<WeightInfo> find(WeightKey key) const override;
+  void read(WeightKey key, Range rows, Range columns, std::byte* out) const override;
+  void release(WeightKey key) const override;
+  std::int64_t file_bytes() const override;
+  std::int64_t parameters() const override { return parameters_; }
+
+ private:
+  struct Entry {
+    std::size_t file;  // of files_
+    SafetensorsTensor tensor;
+  };
+  void add_file(const std::filesystem::path& path);
+  void check_index(const std::filesystem::path& index,
+                   const std::unordered_map<std::string, std::string>& files) const;
+  const Entry* entry(WeightKey key) const;
+  WeightInfo info_of(const Entry& entry) const;
+
+  std::vector<MappedFile> files_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::int64_t parameters_ = 0;
+};
+
+}  // namespace llm_tp
