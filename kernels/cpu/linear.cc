@@ -8,8 +8,9 @@
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kActivationBytes = 192 << 10;  // rows of x that stay in level-2 cache while the weights pass once
-constexpr std::int64_t kWeightBytes = 256 << 10;      // of a chunk when there are few rows
+constexpr std::int64_t kActivationBytes =
+    192 << 10;  // rows of x that stay in level-2 cache while the weights pass once
+constexpr std::int64_t kWeightBytes = 256 << 10;  // of a chunk when there are few rows
 
 /// Rounded activations of one call, kept between calls to save the allocation.
 struct RoundedRows {
@@ -24,7 +25,8 @@ struct RoundedRows {
 
 }  // namespace
 
-void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeight& w, const float* bias, ActivationKind activations) {
+void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeight& w, const float* bias,
+            ActivationKind activations) {
   const WeightSpec& spec = w.spec();
   const std::int64_t rows = x.rows(), columns = spec.columns();
   const auto roots = static_cast<std::int64_t>(w.roots().size());
@@ -41,7 +43,8 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   for (const TreeRoot& root : w.roots()) {
     const int leaves = 1 << root.level;
     plans.push_back({leaves, begins.data() + begins.size()});
-    for (int i = 0; i <= leaves; ++i) begins.push_back(spec.cut.begin(static_cast<int>(root.begin) + i) - first);
+    for (int i = 0; i <= leaves; ++i)
+      begins.push_back(spec.cut.begin(static_cast<int>(root.begin) + i) - first);
   }
 
   cpu::LinearJob job{};
@@ -57,7 +60,8 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   thread_local RoundedRows rounded;
   if (job.int8_activations) {
     rounded.reserve(rows, columns);
-    job.xq = rounded.q.data(), job.xd = rounded.d.data(), job.xsum = rounded.dsum.data(), job.xi = rounded.sum.data();
+    job.xq = rounded.q.data(), job.xd = rounded.d.data(), job.xsum = rounded.dsum.data(),
+    job.xi = rounded.sum.data();
     RoundedRows& target = rounded;  // of this thread, also inside the chunks
     constexpr std::int64_t kRowsAtOnce = 16;
     pool.run(static_cast<int>((rows + kRowsAtOnce - 1) / kRowsAtOnce), [&](int chunk, int) {
@@ -68,16 +72,20 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   }
 
   const std::int64_t row_size = job.int8_activations ? columns * 11 / 8 : columns * 4;
-  const std::int64_t rows_at_once = std::max<std::int64_t>(24, kActivationBytes / std::max<std::int64_t>(row_size, 1) / 12 * 12);
+  const std::int64_t rows_at_once =
+      std::max<std::int64_t>(24, kActivationBytes / std::max<std::int64_t>(row_size, 1) / 12 * 12);
   const std::int64_t panels = w.panels();
   const std::int64_t heavy = rows > 8 ? 4 : std::max<std::int64_t>(1, kWeightBytes / w.panel_bytes());
-  const std::int64_t chunk_panels = std::clamp<std::int64_t>(heavy, 1, std::max<std::int64_t>(1, panels / (4 * pool.threads())));
+  const std::int64_t chunk_panels =
+      std::clamp<std::int64_t>(heavy, 1, std::max<std::int64_t>(1, panels / (4 * pool.threads())));
   // Little work is done faster by one thread than handed to others.
   const bool alone = panels * w.panel_bytes() * rows < (32 << 10);
   const auto chunks = static_cast<int>(alone ? 1 : (panels + chunk_panels - 1) / chunk_panels);
   pool.run(chunks, [&](int chunk, int) {
-    const std::int64_t begin = chunk * chunk_panels, end = alone ? panels : std::min(panels, begin + chunk_panels);
-    for (std::int64_t t = 0; t < rows; t += rows_at_once) kernels.panels(job, begin, end, t, std::min(rows, t + rows_at_once));
+    const std::int64_t begin = chunk * chunk_panels,
+                       end = alone ? panels : std::min(panels, begin + chunk_panels);
+    for (std::int64_t t = 0; t < rows; t += rows_at_once)
+      kernels.panels(job, begin, end, t, std::min(rows, t + rows_at_once));
   });
 }
 

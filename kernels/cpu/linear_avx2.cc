@@ -11,7 +11,8 @@ using F = __m256;
 using V = __m256i;
 constexpr int kVectors = 2;  // of 8 rows: a panel
 
-/// Sums leaves along the tree. leaf(k0, k1, sum) overwrites sum[M]; store(root, sum) gets the sum of each root.
+/// Sums leaves along the tree. leaf(k0, k1, sum) overwrites sum[M]; store(root, sum) gets the sum of each
+/// root.
 template <int M, class Leaf, class Store>
 inline void along_tree(const LinearJob& job, const Leaf& leaf, const Store& store) {
   F pending[8][M] = {};
@@ -30,7 +31,8 @@ inline void along_tree(const LinearJob& job, const Leaf& leaf, const Store& stor
   }
 }
 
-/// Far ahead into level 2, then near into level 1, which has too few line fill buffers for the memory's latency.
+/// Far ahead into level 2, then near into level 1, which has too few line fill buffers for the memory's
+/// latency.
 inline void ahead(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p + 4096), _MM_HINT_T1);
   _mm_prefetch(reinterpret_cast<const char*>(p + 1024), _MM_HINT_T0);
@@ -54,7 +56,8 @@ inline void store_tile(const LinearJob& job, std::int64_t panel, std::int64_t t,
       alignas(32) float lanes[16];
       _mm256_store_ps(lanes, low);
       _mm256_store_ps(lanes + 8, high);
-      for (int lane = 0; lane < left; ++lane) out[lane] = job.bias != nullptr ? lanes[lane] + job.bias[first + lane] : lanes[lane];
+      for (int lane = 0; lane < left; ++lane)
+        out[lane] = job.bias != nullptr ? lanes[lane] + job.bias[first + lane] : lanes[lane];
     }
   }
 }
@@ -73,7 +76,9 @@ inline void widen_block(const std::byte* block, float* scratch) {
   const V nibble = _mm256_set1_epi32(15);
   for (int v = 0; v < kVectors; ++v) {
     const F d = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 16 * v)));
-    const F m = D == DType::kQ4_1 ? _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 32 + 16 * v))) : _mm256_setzero_ps();
+    const F m = D == DType::kQ4_1
+                    ? _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 32 + 16 * v)))
+                    : _mm256_setzero_ps();
     const std::byte* quants = block + (D == DType::kQ4_1 ? 64 : 32) + 32 * v;
     for (int k = 0; k < 32; ++k) {
       V q;
@@ -82,7 +87,8 @@ inline void widen_block(const std::byte* block, float* scratch) {
         q = _mm256_srai_epi32(_mm256_sllv_epi32(four, _mm256_set1_epi32(24 - 8 * (k % 4))), 24);
       } else {
         const V four = _mm256_loadu_si256(reinterpret_cast<const V*>(quants + 64 * (k % 16 / 4)));
-        q = _mm256_and_si256(_mm256_srlv_epi32(four, _mm256_set1_epi32(8 * (k % 4) + (k < 16 ? 0 : 4))), nibble);
+        q = _mm256_and_si256(_mm256_srlv_epi32(four, _mm256_set1_epi32(8 * (k % 4) + (k < 16 ? 0 : 4))),
+                             nibble);
         if constexpr (D == DType::kQ4_0) q = _mm256_sub_epi32(q, _mm256_set1_epi32(8));
       }
       F w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(q));
@@ -92,7 +98,8 @@ inline void widen_block(const std::byte* block, float* scratch) {
   }
 }
 
-/// Plain weights, and quantised ones with f32 activations: NT rows x 16 outputs; the sums of a leaf stay in registers.
+/// Plain weights, and quantised ones with f32 activations: NT rows x 16 outputs; the sums of a leaf stay in
+/// registers.
 template <DType D, int NT>
 void plain_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
   constexpr bool kBlocks = D == DType::kQ8_0 || D == DType::kQ4_0 || D == DType::kQ4_1;
@@ -117,7 +124,8 @@ void plain_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
       alignas(32) float scratch[32 * 16];
       for (std::int64_t b = k0 / 32; b < k1 / 32; ++b) {
         widen_block<D>(w + b * kStride, scratch);
-        for (int k = 0; k < 32; ++k) step(_mm256_load_ps(scratch + 16 * k), _mm256_load_ps(scratch + 16 * k + 8), 32 * b + k);
+        for (int k = 0; k < 32; ++k)
+          step(_mm256_load_ps(scratch + 16 * k), _mm256_load_ps(scratch + 16 * k + 8), 32 * b + k);
       }
     } else {
       const std::byte* p = w + kStep * k0;
@@ -129,7 +137,8 @@ void plain_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
 #pragma GCC unroll 16
     for (int m = 0; m < NT * kVectors; ++m) out[m] = sum[m];
   };
-  along_tree<NT * kVectors>(job, leaf, [&](int root, const F* sum) { store_tile<NT>(job, panel, t, root, sum); });
+  along_tree<NT * kVectors>(job, leaf,
+                            [&](int root, const F* sum) { store_tile<NT>(job, panel, t, root, sum); });
 }
 
 /// Quantised weights with int8 activations: NT rows x 16 outputs.
@@ -168,8 +177,10 @@ void block_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
 #pragma GCC unroll 4
           for (int i = 0; i < NT; ++i) {
             const V xv = activation(i, j);
-            total[i][0] = _mm256_add_epi32(total[i][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a0, _mm256_sign_epi8(xv, q0)), ones));
-            total[i][1] = _mm256_add_epi32(total[i][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a1, _mm256_sign_epi8(xv, q1)), ones));
+            total[i][0] = _mm256_add_epi32(
+                total[i][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a0, _mm256_sign_epi8(xv, q0)), ones));
+            total[i][1] = _mm256_add_epi32(
+                total[i][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a1, _mm256_sign_epi8(xv, q1)), ones));
           }
         }
       } else {
@@ -185,7 +196,8 @@ void block_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
             total[i][0] = _mm256_add_epi16(total[i][0], _mm256_maddubs_epi16(low0, xv));
             total[i][1] = _mm256_add_epi16(total[i][1], _mm256_maddubs_epi16(low1, xv));
           }
-          const V high0 = _mm256_and_si256(_mm256_srli_epi16(q0, 4), nibbles), high1 = _mm256_and_si256(_mm256_srli_epi16(q1, 4), nibbles);
+          const V high0 = _mm256_and_si256(_mm256_srli_epi16(q0, 4), nibbles),
+                  high1 = _mm256_and_si256(_mm256_srli_epi16(q1, 4), nibbles);
 #pragma GCC unroll 4
           for (int i = 0; i < NT; ++i) {
             const V xv = activation(i, j + 4);
@@ -198,7 +210,8 @@ void block_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
       for (int v = 0; v < kVectors; ++v) {
         const F d = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 16 * v)));
         [[maybe_unused]] F m;
-        if constexpr (D == DType::kQ4_1) m = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 32 + 16 * v)));
+        if constexpr (D == DType::kQ4_1)
+          m = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 32 + 16 * v)));
 #pragma GCC unroll 4
         for (int i = 0; i < NT; ++i) {
           const std::int64_t at = (t + i) * blocks + b;
@@ -206,13 +219,15 @@ void block_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
           if constexpr (D != DType::kQ8_0) whole = _mm256_madd_epi16(whole, ones);
           if constexpr (D == DType::kQ4_0) whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * job.xi[at]));
           F& s = sum[2 * i + v];
-          s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, _mm256_broadcast_ss(job.xd + at)), s);
+          s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, _mm256_broadcast_ss(job.xd + at)),
+                              s);
           if constexpr (D == DType::kQ4_1) s = _mm256_fmadd_ps(m, _mm256_broadcast_ss(job.xsum + at), s);
         }
       }
     }
   };
-  along_tree<NT * kVectors>(job, leaf, [&](int root, const F* sum) { store_tile<NT>(job, panel, t, root, sum); });
+  along_tree<NT * kVectors>(job, leaf,
+                            [&](int root, const F* sum) { store_tile<NT>(job, panel, t, root, sum); });
 }
 
 template <DType D>
@@ -233,13 +248,29 @@ void block_rows(const LinearJob& job, std::int64_t panel, std::int64_t t0, std::
 
 void panels(const LinearJob& job, std::int64_t begin, std::int64_t end, std::int64_t t0, std::int64_t t1) {
   for (std::int64_t panel = begin; panel < end; ++panel) switch (job.dtype) {
-      case DType::kF32: plain_rows<DType::kF32>(job, panel, t0, t1); break;
-      case DType::kF16: plain_rows<DType::kF16>(job, panel, t0, t1); break;
-      case DType::kBF16: plain_rows<DType::kBF16>(job, panel, t0, t1); break;
-      case DType::kQ8_0: job.int8_activations ? block_rows<DType::kQ8_0>(job, panel, t0, t1) : plain_rows<DType::kQ8_0>(job, panel, t0, t1); break;
-      case DType::kQ4_0: job.int8_activations ? block_rows<DType::kQ4_0>(job, panel, t0, t1) : plain_rows<DType::kQ4_0>(job, panel, t0, t1); break;
-      case DType::kQ4_1: job.int8_activations ? block_rows<DType::kQ4_1>(job, panel, t0, t1) : plain_rows<DType::kQ4_1>(job, panel, t0, t1); break;
-      case DType::kI32: break;
+      case DType::kF32:
+        plain_rows<DType::kF32>(job, panel, t0, t1);
+        break;
+      case DType::kF16:
+        plain_rows<DType::kF16>(job, panel, t0, t1);
+        break;
+      case DType::kBF16:
+        plain_rows<DType::kBF16>(job, panel, t0, t1);
+        break;
+      case DType::kQ8_0:
+        job.int8_activations ? block_rows<DType::kQ8_0>(job, panel, t0, t1)
+                             : plain_rows<DType::kQ8_0>(job, panel, t0, t1);
+        break;
+      case DType::kQ4_0:
+        job.int8_activations ? block_rows<DType::kQ4_0>(job, panel, t0, t1)
+                             : plain_rows<DType::kQ4_0>(job, panel, t0, t1);
+        break;
+      case DType::kQ4_1:
+        job.int8_activations ? block_rows<DType::kQ4_1>(job, panel, t0, t1)
+                             : plain_rows<DType::kQ4_1>(job, panel, t0, t1);
+        break;
+      case DType::kI32:
+        break;
     }
 }
 
@@ -247,7 +278,8 @@ void quantise(const float* x, std::int64_t k, std::int8_t* xq, float* xd, float*
   const F magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   for (std::int64_t b = 0; b < k / 32; ++b, x += 32, xq += 32) {
     F most = _mm256_setzero_ps();
-    for (int i = 0; i < 32; i += 8) most = _mm256_max_ps(most, _mm256_and_ps(magnitude, _mm256_loadu_ps(x + i)));
+    for (int i = 0; i < 32; i += 8)
+      most = _mm256_max_ps(most, _mm256_and_ps(magnitude, _mm256_loadu_ps(x + i)));
     alignas(32) float lanes[8];
     _mm256_store_ps(lanes, most);
     float amax = lanes[0];
@@ -256,7 +288,8 @@ void quantise(const float* x, std::int64_t k, std::int8_t* xq, float* xd, float*
     std::int32_t sum = 0;
     for (int i = 0; i < 32; i += 8) {
       alignas(32) std::int32_t q[8];
-      _mm256_store_si256(reinterpret_cast<V*>(q), _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(inverse))));
+      _mm256_store_si256(reinterpret_cast<V*>(q),
+                         _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(inverse))));
       for (int j = 0; j < 8; ++j) xq[i + j] = static_cast<std::int8_t>(q[j]), sum += q[j];
     }
     xd[b] = amax / 127.0f;

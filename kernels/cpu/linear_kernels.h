@@ -4,8 +4,8 @@
 #include "base/dtype.h"
 #include "base/sum_tree.h"
 
-// What the translation units of the instruction sets share with linear.cc. Plain data only: an inline function here could be compiled
-// for a newer processor and picked by the linker for an older one.
+// What the translation units of the instruction sets share with linear.cc. Plain data only: an inline
+// function here could be compiled for a newer processor and picked by the linker for an older one.
 
 namespace llm_tp::cpu {
 
@@ -24,19 +24,21 @@ struct LinearJob {
   int root_count;
   const float* x;  // [T,K], plain kernels
   std::int64_t x_stride;
-  const std::int8_t* xq;  // [T,K]
-  const float* xd;        // [T,K/32] scales
-  const float* xsum;      // [T,K/32] scale * sum of xq
-  const std::int32_t* xi; // [T,K/32] sum of xq
-  float* out;             // [R,T,N]
+  const std::int8_t* xq;   // [T,K]
+  const float* xd;         // [T,K/32] scales
+  const float* xsum;       // [T,K/32] scale * sum of xq
+  const std::int32_t* xi;  // [T,K/32] sum of xq
+  float* out;              // [R,T,N]
   std::int64_t out_stride, root_stride;
-  const float* bias;      // or null
+  const float* bias;  // or null
 };
 
 /// Panels [begin, end), rows [t0, t1) of x.
-using PanelKernel = void (*)(const LinearJob& job, std::int64_t begin, std::int64_t end, std::int64_t t0, std::int64_t t1);
+using PanelKernel = void (*)(const LinearJob& job, std::int64_t begin, std::int64_t end, std::int64_t t0,
+                             std::int64_t t1);
 /// Rounds one row of k numbers to int8 blocks.
-using QuantiseKernel = void (*)(const float* x, std::int64_t k, std::int8_t* xq, float* xd, float* xsum, std::int32_t* xi);
+using QuantiseKernel = void (*)(const float* x, std::int64_t k, std::int8_t* xq, float* xd, float* xsum,
+                                std::int32_t* xi);
 
 struct LinearKernels {
   PanelKernel panels;

@@ -18,7 +18,8 @@ std::int64_t header_bytes(DType dtype) noexcept { return dtype == DType::kQ4_1 ?
 void pack_lane(DType dtype, const std::byte* row, std::int64_t columns, std::int64_t lane, std::byte* panel) {
   if (!is_quantised(dtype)) {
     const std::int64_t size = block_bytes(dtype);
-    for (std::int64_t k = 0; k < columns; ++k) std::memcpy(panel + (k * kPanelRows + lane) * size, row + k * size, static_cast<std::size_t>(size));
+    for (std::int64_t k = 0; k < columns; ++k)
+      std::memcpy(panel + (k * kPanelRows + lane) * size, row + k * size, static_cast<std::size_t>(size));
     return;
   }
   for (std::int64_t b = 0; b < columns / 32; ++b) {
@@ -32,7 +33,8 @@ void pack_lane(DType dtype, const std::byte* row, std::int64_t columns, std::int
     }
     out += header_bytes(dtype) + 4 * lane;
     const int vectors = dtype == DType::kQ8_0 ? 8 : 4;
-    for (int j = 0; j < vectors; ++j) std::memcpy(out + 64 * j, in + 4 * j, 4);  // ggml's nibbles lie as the panel's: k and k + 16
+    for (int j = 0; j < vectors; ++j)
+      std::memcpy(out + 64 * j, in + 4 * j, 4);  // ggml's nibbles lie as the panel's: k and k + 16
   }
 }
 
@@ -48,10 +50,14 @@ std::int64_t packed_bytes(const WeightSpec& spec) {
 }
 
 CpuPackedWeight::CpuPackedWeight(const WeightSpec& spec)
-    : PackedWeight(spec), panel_bytes_(llm_tp::panel_bytes(spec.dtype, spec.columns())), memory_(allocate_host(static_cast<std::size_t>(packed_bytes(spec)))) {}
+    : PackedWeight(spec),
+      panel_bytes_(llm_tp::panel_bytes(spec.dtype, spec.columns())),
+      memory_(allocate_host(static_cast<std::size_t>(packed_bytes(spec)))) {}
 
-std::unique_ptr<CpuPackedWeight> pack_weight(ThreadPool& pool, const WeightSpec& spec, const RowReader& read) {
-  LLM_TP_CHECK(spec.columns() % block_elements(spec.dtype) == 0, "columns of a quantised weight are no whole blocks");
+std::unique_ptr<CpuPackedWeight> pack_weight(ThreadPool& pool, const WeightSpec& spec,
+                                             const RowReader& read) {
+  LLM_TP_CHECK(spec.columns() % block_elements(spec.dtype) == 0,
+               "columns of a quantised weight are no whole blocks");
   auto weight = std::make_unique<CpuPackedWeight>(spec);
   const std::int64_t stored = row_bytes(spec.dtype, spec.columns());
   pool.run(static_cast<int>(weight->panels()), [&](int panel, int) {
@@ -59,7 +65,8 @@ std::unique_ptr<CpuPackedWeight> pack_weight(ThreadPool& pool, const WeightSpec&
     thread_local std::vector<std::byte> raw;
     raw.resize(static_cast<std::size_t>(stored * rows.size()));
     read(rows, raw.data());
-    for (std::int64_t r = 0; r < rows.size(); ++r) pack_lane(spec.dtype, raw.data() + r * stored, spec.columns(), r, weight->panel(panel));
+    for (std::int64_t r = 0; r < rows.size(); ++r)
+      pack_lane(spec.dtype, raw.data() + r * stored, spec.columns(), r, weight->panel(panel));
   });
   return weight;
 }
@@ -88,7 +95,8 @@ void unpack_row(const CpuPackedWeight& weight, std::int64_t row, float* out) {
       } else {
         const auto byte = static_cast<unsigned>(quants[64 * (i % 16 / 4) + i % 4]);
         const int q = static_cast<int>(i < 16 ? byte & 15u : byte >> 4);
-        out[k] = dtype == DType::kQ4_0 ? d * static_cast<float>(q - 8) : d * static_cast<float>(q) + half(block + 32 + 2 * lane);
+        out[k] = dtype == DType::kQ4_0 ? d * static_cast<float>(q - 8)
+                                       : d * static_cast<float>(q) + half(block + 32 + 2 * lane);
       }
     }
   }

@@ -6,12 +6,14 @@
 
 namespace llm_tp {
 
-/// Weights in panels of 16 output rows, each one contiguous stream over K; row r of a panel is lane r of every vector, so that an
-/// output is summed over K in index order without horizontal sums. N is padded with zero rows.
+/// Weights in panels of 16 output rows, each one contiguous stream over K; row r of a panel is lane r of
+/// every vector, so that an output is summed over K in index order without horizontal sums. N is padded with
+/// zero rows.
 ///   f32              per k: 16 f32
 ///   f16, bf16        per k: 16 x 2 bytes
 ///   q8_0             per 32 k: 16 f16 scales, then 8 vectors of 16 rows x 4 k, int8
-///   q4_0             per 32 k: 16 f16 scales, then 4 vectors of 16 rows x 4 bytes; byte b of vector j: low nibble k = 4j + b, high
+///   q4_0             per 32 k: 16 f16 scales, then 4 vectors of 16 rows x 4 bytes; byte b of vector j: low
+///   nibble k = 4j + b, high
 ///                    nibble k = 16 + 4j + b
 ///   q4_1             as q4_0, with 16 f16 minima after the scales
 inline constexpr std::int64_t kPanelRows = 16;

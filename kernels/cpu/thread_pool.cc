@@ -8,8 +8,8 @@
 namespace llm_tp {
 namespace {
 
-constexpr int kSpins = 20000;      // some tens of microseconds: longer than the gaps between the ops of a step
-constexpr int kShortSpins = 100;   // where threads share cores, the one that is waited for needs the core
+constexpr int kSpins = 20000;     // some tens of microseconds: longer than the gaps between the ops of a step
+constexpr int kShortSpins = 100;  // where threads share cores, the one that is waited for needs the core
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -19,7 +19,8 @@ void pause_briefly() {
 #endif
 }
 
-/// Binds the calling thread to core `index` of those that the process may use. Failure is harmless: the thread stays free.
+/// Binds the calling thread to core `index` of those that the process may use. Failure is harmless: the
+/// thread stays free.
 void bind_to_core(int index) {
   hwloc_topology_t topology = nullptr;
   if (hwloc_topology_init(&topology) != 0) return;
@@ -29,7 +30,9 @@ void bind_to_core(int index) {
     hwloc_bitmap_t mine = hwloc_bitmap_alloc();
     int seen = 0;
     unsigned unit = 0;
-    for (int i = hwloc_bitmap_first(allowed); i >= 0 && seen <= index; i = hwloc_bitmap_next(allowed, i), ++seen) unit = static_cast<unsigned>(i);
+    for (int i = hwloc_bitmap_first(allowed); i >= 0 && seen <= index;
+         i = hwloc_bitmap_next(allowed, i), ++seen)
+      unit = static_cast<unsigned>(i);
     if (seen == index + 1) {
       hwloc_bitmap_only(mine, unit);
       hwloc_set_cpubind(topology, mine, HWLOC_CPUBIND_THREAD);
@@ -70,7 +73,8 @@ void ThreadPool::run(int chunks, const std::function<void(int, int)>& body) {
   }
   body_ = &body;
   for (int t = 0; t < threads_; ++t) {
-    shares_[static_cast<std::size_t>(t)].next.store(static_cast<int>(std::int64_t{chunks} * t / threads_), std::memory_order_relaxed);
+    shares_[static_cast<std::size_t>(t)].next.store(static_cast<int>(std::int64_t{chunks} * t / threads_),
+                                                    std::memory_order_relaxed);
     shares_[static_cast<std::size_t>(t)].end = static_cast<int>(std::int64_t{chunks} * (t + 1) / threads_);
   }
   at_work_.store(threads_ - 1, std::memory_order_relaxed);
@@ -81,8 +85,10 @@ void ThreadPool::run(int chunks, const std::function<void(int, int)>& body) {
   }
   take_part(0);
   for (int spins = 0; at_work_.load(std::memory_order_acquire) > 0; ++spins)
-    if (spins < spins_) pause_briefly();
-    else std::this_thread::yield();
+    if (spins < spins_)
+      pause_briefly();
+    else
+      std::this_thread::yield();
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
@@ -90,7 +96,8 @@ void ThreadPool::take_part(int thread) {
   try {
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>((thread + i) % threads_)];
-      for (int chunk; (chunk = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) (*body_)(chunk, thread);
+      for (int chunk; (chunk = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+        (*body_)(chunk, thread);
     }
   } catch (...) {
     const std::lock_guard lock(error_mutex_);

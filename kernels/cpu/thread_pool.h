@@ -17,8 +17,8 @@ struct ThreadPlaces {
   bool oversubscribed = false;          // more threads than cores: never spin, never bind
 };
 
-/// The threads of one rank. The caller of run() is one of them. Threads that wait spin for some microseconds, so that the next
-/// op of a step finds them awake, and sleep then. One thread calls run() at a time.
+/// The threads of one rank. The caller of run() is one of them. Threads that wait spin for some microseconds,
+/// so that the next op of a step finds them awake, and sleep then. One thread calls run() at a time.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads, ThreadPlaces places = {});
@@ -27,8 +27,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const noexcept { return threads_; }
-  /// Calls body(chunk, thread) for every chunk of [0, chunks), each once, and returns when all are done. A thread takes its own
-  /// contiguous share first, then helps others. The first exception reaches the caller.
+  /// Calls body(chunk, thread) for every chunk of [0, chunks), each once, and returns when all are done. A
+  /// thread takes its own contiguous share first, then helps others. The first exception reaches the caller.
   void run(int chunks, const std::function<void(int chunk, int thread)>& body);
 
  private:
