@@ -77,9 +77,10 @@ void bench_command(const Group& group, const CommandLine& line) {
       seconds += p.prefill_seconds + d.prefill_seconds + d.decode_seconds;
     }
     const std::vector<RankReport> ranks = leader.report();
-    std::int64_t peak = 0;
+    std::int64_t peak = 0, held = 0;
     Json peaks = Json::array();
-    for (const RankReport& r : ranks) peak += r.peak_memory, peaks.push_back(r.peak_memory);
+    for (const RankReport& r : ranks)
+      peak += r.peak_memory, held += r.weights_and_kv, peaks.push_back(r.peak_memory);
     const Spread p(prefill), d(decode);
     const double share = ranks[0].sum_seconds / seconds;
     const int threads = ModelChoices::of(config, group).threads;
@@ -94,6 +95,7 @@ void bench_command(const Group& group, const CommandLine& line) {
                          {"batch", bench.batch},
                          {"sum_share", share},
                          {"load_seconds", load_seconds},
+                         {"weights_and_kv_bytes", held},
                          {"peak_memory_bytes", peaks}});
     std::printf("%s, %d ranks x %d threads, batch %lld\n", files.name.c_str(), group.world(), threads,
                 static_cast<long long>(bench.batch));
@@ -101,8 +103,9 @@ void bench_command(const Group& group, const CommandLine& line) {
                 static_cast<long long>(bench.prompt_tokens), p.median, p.min, p.max);
     std::printf("decode  %4lld  %9.1f tokens/s  (%.1f to %.1f)\n",
                 static_cast<long long>(bench.decode_tokens), d.median, d.min, d.max);
-    std::printf("share of time in sums over ranks %.1f%%, loaded in %.2f s, peak memory of all ranks %s\n",
-                100 * share, load_seconds, memory_text(peak).c_str());
+    std::printf("share of time in sums over ranks %.1f%%, loaded in %.2f s\n", 100 * share, load_seconds);
+    std::printf("memory of all ranks: weights and KV cache %s, peak %s\n", memory_text(held).c_str(),
+                memory_text(peak).c_str());
   });
 }
 

@@ -198,7 +198,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     return o != nullptr && o->count() > 0;
   };
   if (given("--config")) inputs.file = file;
-  if (given("--prompt-tokens")) line.prompt_tokens = token_list("--prompt-tokens", prompt_tokens);
+  if (command == "generate" && given("--prompt-tokens"))
+    line.prompt_tokens = token_list("--prompt-tokens", prompt_tokens);
   if (given("--tokens")) line.tokens = token_list("--tokens", tokens);
   if (given("--decode")) line.decode = token_list("--decode", decode);
   if (given("--text")) line.text = text;

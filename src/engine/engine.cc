@@ -115,6 +115,7 @@ void run_engine(const Group& group, const EngineConfig& config,
       static_cast<int>((load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences);
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<KvCache> cache;
+  std::int64_t weights_and_kv = 0;
   agree(group, [&] {
     const auto memory = plan_memory(files.shape, *loader, plan, *ops, choices.kv_dtype, load.most_rows);
     const std::int64_t kv_tokens = std::int64_t{pages} * config.page_tokens;
@@ -128,6 +129,7 @@ void run_engine(const Group& group, const EngineConfig& config,
                                               memory_text(memory[rank].kv_per_token * kv_tokens) +
                                               ", kv_memory allows " + memory_text(*config.kv_memory) +
                                               ": raise it, or lower max_tokens or n");
+    weights_and_kv = memory[rank].weights + memory[rank].kv_per_token * kv_tokens;
     check_memory(group.rank(), memory[rank], kv_tokens, needed, available_memory());
   });
   agree(group, [&] {
@@ -138,7 +140,7 @@ void run_engine(const Group& group, const EngineConfig& config,
         kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, pages, config.page_tokens));
   });
 
-  StepRunner runner(*model, *ops, *cache, group.ranks, group.control, files.shape.vocabulary);
+  StepRunner runner(*model, *ops, *cache, group.ranks, group.control, files.shape.vocabulary, weights_and_kv);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, ops->description() + "; " + group.ranks.description());
   Leader leader(runner, group.control,

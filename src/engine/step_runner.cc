@@ -36,13 +36,14 @@ bool may_need_more(const RowRequest& request) {
 }  // namespace
 
 StepRunner::StepRunner(LlamaModel& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
-                       ControlChannel& control, std::int64_t vocabulary)
+                       ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
     : model_(model),
       ops_(ops),
       cache_(cache),
       ranks_(ranks),
       control_(control),
-      vocabulary_unit_(vocabulary_unit(vocabulary)) {}
+      vocabulary_unit_(vocabulary_unit(vocabulary)),
+      weights_and_kv_(weights_and_kv) {}
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
   if (!plan.copy_from.empty()) ops_.copy_pages(cache_, plan.copy_from, plan.copy_to);
@@ -60,7 +61,7 @@ std::vector<RankReport> StepRunner::report() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   ByteWriter mine;
-  mine.value(RankReport{ranks_.take_seconds(), std::int64_t{usage.ru_maxrss} * 1024});
+  mine.value(RankReport{ranks_.take_seconds(), weights_and_kv_, std::int64_t{usage.ru_maxrss} * 1024});
   std::vector<RankReport> all;
   for (const auto& bytes : ranks_.gather(mine.take())) all.push_back(ByteReader(bytes).value<RankReport>());
   return all;

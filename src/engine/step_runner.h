@@ -11,15 +11,16 @@ namespace llm_tp {
 /// What one rank used since it was asked last.
 struct RankReport {
   double sum_seconds = 0;  // inside the communicator
-  std::int64_t peak_memory =
-      0;  // of the process since its start, bytes; files that are mapped count while they are touched
+  // Bytes. The peak is that of the process since its start; files that are mapped count while they are
+  // touched.
+  std::int64_t weights_and_kv = 0, peak_memory = 0;
 };
 
 /// Runs step plans on one rank. All ranks run the same plans in the same order. One thread.
 class StepRunner {
  public:
   StepRunner(LlamaModel& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
-             ControlChannel& control, std::int64_t vocabulary);
+             ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
   /// On rank 0: one result for each of plan.scored. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank. Elsewhere: empty.
@@ -36,6 +37,7 @@ class StepRunner {
   Communicator& ranks_;
   ControlChannel& control_;
   std::int64_t vocabulary_unit_;
+  std::int64_t weights_and_kv_;
 };
 
 }  // namespace llm_tp
