@@ -51,7 +51,7 @@ void LocalGroup::run(const std::function<void(Communicator&, ControlChannel&)>& 
 
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(world_));
   const auto run_rank = [&](int rank) {
-    auto board = std::make_shared<RankBoard>(memory, layout, rank, BoardWaiting{crowded, false, {}});
+    auto board = std::make_shared<RankBoard>(memory, layout, rank, BoardWaiting{crowded, false, {}, {}});
     try {
       SharedMemoryCommunicator communicator(board);
       SharedMemoryChannel channel(board, {});

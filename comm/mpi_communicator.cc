@@ -11,13 +11,15 @@
 #include <thread>
 #include <utility>
 
+#include "comm/patience.h"
 #include "comm/tree_reduce.h"
 
 namespace llm_tp {
 
 class MpiWorld {
  public:
-  explicit MpiWorld(bool more_ranks_than_cores) : spins_(more_ranks_than_cores ? 5 : 2000) {
+  MpiWorld(bool more_ranks_than_cores, std::chrono::milliseconds limit)
+      : spins_(more_ranks_than_cores ? 5 : 2000), limit_(limit) {
     check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm, &rank);
@@ -43,8 +45,9 @@ class MpiWorld {
                                          "; a rank or the network was lost, start the job again");
   }
 
-  /// Completes a request that a call has just started.
-  void finish(int started, MPI_Request& request, const char* call) {
+  /// Completes a request that a call has just started. Silent: of rank 0, which may have nothing to say for
+  /// days.
+  void finish(int started, MPI_Request& request, const char* call, bool may_be_silent = false) {
     check(started, call);
     int done = 0;
     for (int i = 0; i < spins_; ++i) {
@@ -54,12 +57,22 @@ class MpiWorld {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point asleep_from = Clock::now() + std::chrono::milliseconds(3);
     auto nap = std::chrono::microseconds(50);
+    Patience patience(may_be_silent ? std::chrono::milliseconds(0) : limit_);
     while (true) {
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call);
       if (done != 0) return;
       if (Clock::now() < asleep_from) {
         sched_yield();
         continue;
+      }
+      if (patience.ended()) {
+        failed_ = true;
+        throw Error(
+            ExitCode::kTryAgain,
+            "a rank did not come within rank_timeout while rank " + std::to_string(rank) + " waited in " +
+                call +
+                "; it hangs, is stopped, or the network is cut; look at the hosts, then start the job "
+                "again, or raise rank_timeout");
       }
       // An idle rank: MPI has no call that sleeps until a message comes.
       std::this_thread::sleep_for(nap);
@@ -72,6 +85,7 @@ class MpiWorld {
 
  private:
   int spins_;
+  std::chrono::milliseconds limit_;
   bool failed_ = false;
 };
 
@@ -104,8 +118,8 @@ Range slice_of(std::int64_t elements, int rank, int world) {
 
 }  // namespace
 
-std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores) {
-  return std::make_shared<MpiWorld>(more_ranks_than_cores);
+std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores, std::chrono::milliseconds limit) {
+  return std::make_shared<MpiWorld>(more_ranks_than_cores, limit);
 }
 
 MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiWorld> world, std::string description)
@@ -253,8 +267,8 @@ int MpiChannel::world() const { return mpi_->size; }
 void MpiChannel::broadcast(std::vector<std::byte>& bytes) {
   std::uint64_t size = bytes.size();
   MPI_Request request;
-  mpi_->finish(MPI_Ibcast(&size, 1, MPI_UINT64_T, 0, mpi_->comm, &request), request,
-               "broadcast (MPI_Ibcast)");
+  mpi_->finish(MPI_Ibcast(&size, 1, MPI_UINT64_T, 0, mpi_->comm, &request), request, "broadcast (MPI_Ibcast)",
+               true);
   bytes.resize(size);
   if (size == 0) return;
   mpi_->finish(

@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,8 +14,9 @@ namespace llm_tp {
 /// for waiting on it: poll, then yield, then sleep for longer and longer. Held as an opaque type: mpi.h stays
 /// out of headers.
 class MpiWorld;
-/// Collective over all ranks. MPI must be initialised and outlive it. more_ranks_than_cores: yield soon.
-std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores);
+/// Collective over all ranks. MPI must be initialised and outlive it. more_ranks_than_cores: yield soon. A
+/// wait longer than `limit` ends with an error; 0: never.
+std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores, std::chrono::milliseconds limit);
 
 /// Sums and gathers through MPI, for ranks on several hosts. Small sums: all roots to all ranks
 /// (Iallgatherv), each evaluates the tree. Large ones: every rank receives the roots of its slice

@@ -59,7 +59,8 @@ bool all_ranks(bool mine) {
 }
 
 /// Null on every rank if one of them cannot have it; then `reason` says why, on the ranks that know.
-std::shared_ptr<RankBoard> make_board(const MpiSession& session, std::string& reason) {
+std::shared_ptr<RankBoard> make_board(const MpiSession& session, std::chrono::milliseconds limit,
+                                      std::string& reason) {
   BoardLayout layout;
   layout.world = session.world();
   if (layout.world > 16) layout.slot_bytes = kCrowdSlotBytes;
@@ -84,9 +85,9 @@ std::shared_ptr<RankBoard> make_board(const MpiSession& session, std::string& re
     if (reason.empty()) reason = "another rank could not map it";
     return nullptr;
   }
-  auto board =
-      std::make_shared<RankBoard>(std::move(memory), layout, session.rank(),
-                                  BoardWaiting{session.more_ranks_than_cores(), true, session.hosts()});
+  auto board = std::make_shared<RankBoard>(
+      std::move(memory), layout, session.rank(),
+      BoardWaiting{session.more_ranks_than_cores(), true, session.hosts(), limit});
   check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
   board->watch_processes();
   return board;
@@ -161,7 +162,7 @@ void MpiSession::abort(ExitCode code) noexcept {
   _exit(static_cast<int>(code));
 }
 
-RankGroup make_group(MpiSession& session, GroupKind kind) {
+RankGroup make_group(MpiSession& session, GroupKind kind, std::chrono::milliseconds limit) {
   RankGroup group;
   if (session.world() == 1 && (kind != GroupKind::kMpi || !session.uses_mpi())) {
     group.communicator = std::make_unique<SingleRank>();
@@ -177,7 +178,7 @@ RankGroup make_group(MpiSession& session, GroupKind kind) {
   }
   if (kind != GroupKind::kMpi && session.host_count() == 1) {
     std::string reason;
-    if (std::shared_ptr<RankBoard> board = make_board(session, reason)) {
+    if (std::shared_ptr<RankBoard> board = make_board(session, limit, reason)) {
       group.communicator = std::make_unique<SharedMemoryCommunicator>(board);
       group.channel = std::make_unique<SharedMemoryChannel>(board, end_group);
       group.description = group.communicator->description();
@@ -189,7 +190,7 @@ RankGroup make_group(MpiSession& session, GroupKind kind) {
     }
     if (session.rank() == 0) log_warning(message + "; sums go through MPI, which is slower");
   }
-  const std::shared_ptr<MpiWorld> world = duplicate_mpi_world(session.more_ranks_than_cores());
+  const std::shared_ptr<MpiWorld> world = duplicate_mpi_world(session.more_ranks_than_cores(), limit);
   group.description =
       "MPI, " + std::to_string(session.world()) + (session.world() == 1 ? " rank on " : " ranks on ") +
       (session.host_count() == 1 ? "one host" : std::to_string(session.host_count()) + " hosts");

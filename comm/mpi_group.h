@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,8 +64,9 @@ struct RankGroup {
   std::string description;  // "shared memory, 4 ranks on one host"
 };
 
-/// Collective over all ranks. The session must outlive the group. Errors: kUnavailable where shared memory
-/// was asked for and cannot be had; kAuto falls back to MPI with a warning on rank 0.
-RankGroup make_group(MpiSession& session, GroupKind kind = GroupKind::kAuto);
+/// Collective over all ranks. The session must outlive the group. A rank that lets others wait longer than
+/// `limit` in a sum or gather is taken for lost; 0: never. Errors: kUnavailable where shared memory was asked
+/// for and cannot be had; kAuto falls back to MPI with a warning on rank 0.
+RankGroup make_group(MpiSession& session, GroupKind kind, std::chrono::milliseconds limit);
 
 }  // namespace llm_tp

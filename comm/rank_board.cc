@@ -19,6 +19,8 @@
 #include <thread>
 #include <utility>
 
+#include "comm/patience.h"
+
 namespace llm_tp {
 namespace {
 
@@ -168,6 +170,8 @@ void RankBoard::wait_for(Counter counter, int other, std::uint32_t phase, const 
     if (member(other).left.load(std::memory_order_acquire) != 0) throw_if_lost(counter, other, phase, call);
     sched_yield();
   }
+  const bool may_be_silent = counter == Counter::kControl && other == 0;
+  Patience patience(may_be_silent ? std::chrono::milliseconds(0) : waiting_.limit);
   while (true) {
     theirs.sleepers.fetch_add(1);
     const std::uint32_t seen = theirs.phase.load();
@@ -176,6 +180,9 @@ void RankBoard::wait_for(Counter counter, int other, std::uint32_t phase, const 
     theirs.sleepers.fetch_sub(1);
     if (done || reached(theirs.phase.load(std::memory_order_acquire), phase)) return;
     throw_if_lost(counter, other, phase, call);
+    if (patience.ended())
+      throw_lost(other, " did not come within rank_timeout", call,
+                 "it hangs or is stopped; look at its host, then start the job again, or raise rank_timeout");
   }
 }
 
@@ -188,6 +195,12 @@ void RankBoard::throw_if_lost(Counter counter, int other, std::uint32_t phase, c
   // A rank that left in an error is about to end the group with the code of the cause, which must win over
   // ours.
   if (left && waiting_.ranks_are_processes) std::this_thread::sleep_for(kTimeToEndTheGroup);
+  throw_lost(other, left ? " left the group" : " died", call,
+             "see what it said last, then start the job again");
+}
+
+void RankBoard::throw_lost(int other, const char* what, const char* call, const char* hint) const {
+  const int pid = member(other).pid.load();
   const auto index = static_cast<std::size_t>(other);
   std::string who = "rank " + std::to_string(other);
   if (pid != 0) {
@@ -195,8 +208,8 @@ void RankBoard::throw_if_lost(Counter counter, int other, std::uint32_t phase, c
     if (index < waiting_.hosts.size()) who += ", host " + waiting_.hosts[index];
     who += ")";
   }
-  throw LostRankError(who + (left ? " left the group" : " died") + " while rank " + std::to_string(rank_) +
-                      " waited for it in " + call + "; see what it said last, then start the job again");
+  throw LostRankError(who + what + " while rank " + std::to_string(rank_) + " waited for it in " + call +
+                      "; " + hint);
 }
 
 void RankBoard::leave() noexcept {

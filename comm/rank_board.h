@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -30,6 +31,7 @@ struct BoardWaiting {
   bool more_ranks_than_cores = false;  // then a wait yields the core nearly at once
   bool ranks_are_processes = false;    // then waits look whether the process of the other rank still lives
   std::vector<std::string> hosts;      // of each rank, for messages; may be empty
+  std::chrono::milliseconds limit{0};  // a rank that lets others wait longer is taken for lost; 0: never
 };
 
 /// One rank's view of memory that all ranks of a host share: two slots a rank for data and a counter of
@@ -38,7 +40,8 @@ struct BoardWaiting {
 /// + 1: by then they have read p.
 ///
 /// A wait spins for a while, then yields, then sleeps on the counter (futex). It ends with LostRankError if
-/// the other rank died or left. One thread a rank; the ranks are threads or processes.
+/// the other rank died, left, or is later than the limit. Only waits for a message of rank 0, which may have
+/// nothing to say for days, have no limit. One thread a rank; the ranks are threads or processes.
 class RankBoard {
  public:
   enum class Counter : int { kTensors = 0, kControl = 1 };
@@ -79,6 +82,7 @@ class RankBoard {
   Line& line(Counter counter, int rank) const noexcept;
   Member& member(int rank) const noexcept;
   void throw_if_lost(Counter counter, int other, std::uint32_t phase, const char* call) const;
+  [[noreturn]] void throw_lost(int other, const char* what, const char* call, const char* hint) const;
 
   std::shared_ptr<std::byte> memory_;
   BoardLayout layout_;

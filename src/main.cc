@@ -1,3 +1,4 @@
+#include <chrono>
 #include <exception>
 #include <new>
 #include <optional>
@@ -42,7 +43,9 @@ int run(MpiSession& session, int argc, char** argv) {
   } catch (const Error&) {
     refused = std::current_exception();
   }
-  const RankGroup ranks = make_group(session, kind_of(line.resolved.config.communication));
+  const EngineConfig& config = line.resolved.config;
+  const RankGroup ranks =
+      make_group(session, kind_of(config.communication), std::chrono::seconds(config.rank_timeout));
   const Group group{*ranks.communicator, *ranks.channel, session.local_rank(), session.local_ranks(),
                     session.host()};
   try {

@@ -63,7 +63,8 @@ struct EngineConfig {
   int page_tokens = 16;                   // tokens a KV page
   std::optional<std::int64_t> kv_memory;  // bytes a rank; empty: what is left after the weights
   Communication communication = Communication::kAuto;
-  std::vector<double> shares;  // weight of each rank; empty: equal
+  std::int64_t rank_timeout = 600;  // seconds; 0: never
+  std::vector<double> shares;       // weight of each rank; empty: equal
   LogLevel log_level = LogLevel::kInfo;
   GenerationConfig generation;
   BenchConfig bench;

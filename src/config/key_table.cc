@@ -265,6 +265,10 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                                  {"shared_memory", Communication::kSharedMemory},
                                  {"mpi", Communication::kMpi}},
                                 LLM_TP_FIELD(communication)));
+  keys.push_back(
+      integer_key({"rank_timeout", "--rank-timeout", "seconds",
+                   "A rank that lets others wait longer, also while it loads, ends the group; 0: never."},
+                  0, 86400, LLM_TP_FIELD(rank_timeout)));
   keys.push_back(with_list(
       labelled({"shares", "--shares", "", "Weight of each rank's share, for unequal devices; empty: equal."},
                KeyType::kNumberList, range_text("a list of numbers", "0.001", "1000")),

@@ -2,6 +2,7 @@
 //   MODE  check   every call against values that each rank computes by itself; exit code 1 on a mismatch
 //         single  as check, for a process that no launcher started
 //         die     rank 1 kills itself in the middle of sums; the others must end with code 75
+//         hang    rank 1 stops itself (SIGSTOP) in the middle of sums
 //         abort   rank 1 ends the group with code 65
 //         idle    rank 0 is silent for two seconds; the others must leave their cores alone
 //         time    prints microseconds a sum
@@ -164,6 +165,17 @@ int die(Ranks& ranks) {
   return 1;
 }
 
+int hang(Ranks& ranks) {
+  const TreeParts parts(runs_of(ranks.communicator.world(), ranks.communicator.world()));
+  std::vector<float> out(2048), mine(2048);
+  for (int i = 0; i < 20; ++i) {
+    if (ranks.communicator.rank() == 1 && i == 10) std::raise(SIGSTOP);
+    sum_once(ranks, 1, out, mine, parts);
+  }
+  ranks.expect(false, "sums went on without rank 1");
+  return 1;
+}
+
 double processor_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -213,7 +225,8 @@ int run(MpiSession& session, const std::string& mode, const std::string& kind_na
   const GroupKind kind = kind_name == "mpi"      ? GroupKind::kMpi
                          : kind_name == "shared" ? GroupKind::kSharedMemory
                                                  : GroupKind::kAuto;
-  RankGroup group = make_group(session, kind);
+  constexpr std::chrono::seconds kPatience(60), kLittlePatience(1);
+  RankGroup group = make_group(session, kind, mode == "hang" ? kLittlePatience : kPatience);
   Ranks ranks{*group.communicator, *group.channel};
   if (mode == "single") {
     ranks.expect(!session.uses_mpi() && session.world() == 1, "no launcher, but MPI was started");
@@ -225,10 +238,14 @@ int run(MpiSession& session, const std::string& mode, const std::string& kind_na
   ranks.expect(group.description.rfind(expected, 0) == 0, "this is " + group.description);
   if (mode == "check") return check(ranks);
   if (mode == "die") return die(ranks);
+  if (mode == "hang") return hang(ranks);
   if (mode == "idle") return idle(ranks);
   if (mode == "time") return time_sums(ranks);
   if (mode == "abort") {
-    if (session.rank() == 1) group.channel->abort(ExitCode::kBadData);
+    if (session.rank() == 1) {
+      log_error("rank 1 ends the group");
+      group.channel->abort(ExitCode::kBadData);
+    }
     ranks.communicator.gather({});
     return 1;
   }
