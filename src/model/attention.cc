@@ -22,7 +22,7 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
     const TensorView bias = weights_->qkv_bias.data() != nullptr
                                 ? TensorView::vector(weights_->qkv_bias.floats(), columns)
                                 : TensorView{};
-    step.ops.linear(qkv, x, *weights_->qkv, bias);
+    weights_->qkv.linear(step.ops, qkv, x, bias);
     const TensorView q = qkv.column_range(0, q_columns),
                      k = qkv.column_range(q_columns, q_columns + kv_columns),
                      v = qkv.column_range(q_columns + kv_columns, columns);

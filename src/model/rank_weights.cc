@@ -1,6 +1,7 @@
 #include "model/rank_weights.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 namespace llm_tp {
@@ -40,34 +41,53 @@ class RankLoad {
         plan_(plan),
         share_(plan.ranks[static_cast<std::size_t>(rank)]) {}
 
-  WeightSpec column_parallel(DType dtype, std::int64_t rows) const {
-    const LeafCut cut = LeafCut::whole(shape_.hidden, is_quantised(dtype) ? block_elements(dtype) : 16);
-    return {dtype, rows, cut, {0, cut.leaves}};
+  struct Packing {
+    WeightSpec spec;
+    std::vector<Part> parts;
+  };
+  /// Tensors whose input is whole on every rank, one below the other; neighbours of one dtype together.
+  std::vector<Packing> column_parallel(const std::vector<Part>& parts) const {
+    std::vector<Packing> packings;
+    for (const Part& part : parts) {
+      const DType dtype = loader_.dtype(part.key);
+      if (packings.empty() || packings.back().spec.dtype != dtype) {
+        const LeafCut cut = LeafCut::whole(shape_.hidden, is_quantised(dtype) ? block_elements(dtype) : 16);
+        packings.push_back({{dtype, 0, cut, {0, cut.leaves}}, {}});
+      }
+      packings.back().spec.rows += part.rows.size();
+      packings.back().parts.push_back(part);
+    }
+    return packings;
   }
-  WeightSpec row_parallel(DType dtype, const LeafCut& cut, Range leaves) const {
-    return {dtype, shape_.hidden, cut, leaves};
+  Packing row_parallel(WeightKey key, const LeafCut& cut, Range leaves) const {
+    return {{loader_.dtype(key), shape_.hidden, cut, leaves}, {{key, {0, shape_.hidden}}}};
   }
 
-  WeightSpec embedding() const { return column_parallel(loader_.types_.embedding, share_.vocab_rows.size()); }
-  WeightSpec lm_head() const { return column_parallel(loader_.types_.lm_head, share_.vocab_rows.size()); }
-  WeightSpec qkv() const {
-    return column_parallel(loader_.types_.qkv,
-                           (share_.query_heads.size() + 2 * share_.kv_heads.size()) * shape_.head_dim);
+  Packing embedding() const { return vocabulary(WeightRole::kEmbedding); }
+  Packing lm_head() const { return vocabulary(WeightRole::kLmHead); }
+  std::vector<Packing> qkv(int layer) const {
+    return column_parallel({{{WeightRole::kQuery, layer}, query_rows()},
+                            {{WeightRole::kKey, layer}, kv_rows()},
+                            {{WeightRole::kValue, layer}, kv_rows()}});
   }
-  WeightSpec output() const {
-    return row_parallel(loader_.types_.output, plan_.output_cut, share_.output_leaves);
+  Packing output(int layer) const {
+    return row_parallel({WeightRole::kOutput, layer}, plan_.output_cut, share_.output_leaves);
   }
-  WeightSpec gate_up() const {
-    return column_parallel(loader_.types_.gate_up, 2 * share_.mlp_columns.size());
+  std::vector<Packing> gate_up(int layer) const {
+    return column_parallel(
+        {{{WeightRole::kGate, layer}, share_.mlp_columns}, {{WeightRole::kUp, layer}, share_.mlp_columns}});
   }
-  WeightSpec down() const { return row_parallel(loader_.types_.down, plan_.down_cut, share_.down_leaves); }
+  Packing down(int layer) const {
+    return row_parallel({WeightRole::kDown, layer}, plan_.down_cut, share_.down_leaves);
+  }
 
   Range query_rows() const { return heads(share_.query_heads); }
   Range kv_rows() const { return heads(share_.kv_heads); }
 
-  std::unique_ptr<PackedWeight> pack(DeviceBackend& ops, const WeightSpec& spec,
-                                     const std::vector<Part>& parts) const {
+  std::unique_ptr<PackedWeight> pack(DeviceBackend& ops, const Packing& packing) const {
     const WeightSource& source = *loader_.source_;
+    const WeightSpec& spec = packing.spec;
+    const std::vector<Part>& parts = packing.parts;
     const Range columns = spec.cut.columns_of(spec.leaves);
     const auto read = [&](Range rows, std::byte* out) {
       std::int64_t first = 0;  // of the part, in the packed weight
@@ -102,6 +122,7 @@ class RankLoad {
   }
 
  private:
+  Packing vocabulary(WeightRole role) const { return column_parallel({{{role}, share_.vocab_rows}}).front(); }
   Range heads(Range h) const { return {h.begin * shape_.head_dim, h.end * shape_.head_dim}; }
 
   static void read_as(const WeightSource& source, WeightKey key, Range rows, Range columns, DType wanted,
@@ -122,7 +143,7 @@ class RankLoad {
 };
 
 WeightLoader::WeightLoader(const ModelShape& shape, const WeightSource& source, std::optional<DType> wanted)
-    : shape_(shape), source_(&source) {
+    : shape_(shape), source_(&source), wanted_(wanted) {
   const std::int64_t h = shape.hidden, q = shape.query_heads * shape.head_dim,
                      kv = shape.kv_heads * shape.head_dim, c = shape.mlp_columns;
   require({WeightRole::kEmbedding}, shape.vocabulary, h);
@@ -143,12 +164,6 @@ WeightLoader::WeightLoader(const ModelShape& shape, const WeightSource& source, 
     if (shape.mlp_bias)
       need(WeightRole::kGateBias, 1, c), need(WeightRole::kUpBias, 1, c), need(WeightRole::kDownBias, 1, h);
   }
-  types_.embedding = type_of({WeightRole::kEmbedding}, h, wanted);
-  types_.lm_head = shape.tied_embeddings ? types_.embedding : type_of({WeightRole::kLmHead}, h, wanted);
-  types_.qkv = type_of({WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue}, h, wanted);
-  types_.output = type_of({WeightRole::kOutput}, q, wanted);
-  types_.gate_up = type_of({WeightRole::kGate, WeightRole::kUp}, h, wanted);
-  types_.down = type_of({WeightRole::kDown}, c, wanted);
 }
 
 WeightInfo WeightLoader::require(WeightKey key, std::int64_t rows, std::int64_t columns) const {
@@ -166,41 +181,41 @@ WeightInfo WeightLoader::require(WeightKey key, std::int64_t rows, std::int64_t 
   return *info;
 }
 
-/// One dtype for all layers and all tensors that are packed together: the file's where they agree, else the
-/// widest plain one.
-DType WeightLoader::type_of(std::initializer_list<WeightRole> roles, std::int64_t columns,
-                            std::optional<DType> wanted) const {
-  if (wanted && columns % block_elements(*wanted) == 0) return *wanted;
-  if (wanted) return DType::kBF16;  // rows that do not divide into blocks stay plain
-  std::optional<DType> common;
-  bool mixed = false;
-  for (WeightRole role : roles)
-    for (int layer = 0;
-         layer < (role == WeightRole::kEmbedding || role == WeightRole::kLmHead ? 1 : shape_.layers);
-         ++layer) {
-      const DType own = source_->find({role, layer})->dtype;
-      mixed = mixed || (common && *common != own);
-      common = own;
-    }
-  return mixed ? DType::kF32 : *common;
+DType WeightLoader::dtype(WeightKey key) const {
+  const WeightInfo info = source_->find(key).value();
+  if (!wanted_) return info.dtype;
+  // Rows that do not divide into the wanted blocks stay plain.
+  return info.columns % block_elements(*wanted_) == 0 ? *wanted_ : DType::kBF16;
 }
 
-ShardUnits WeightLoader::units() const noexcept {
-  return {block_elements(types_.output), block_elements(types_.down)};
+ShardUnits WeightLoader::units() const {
+  ShardUnits units;
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    const auto widen = [&](std::int64_t& unit, WeightRole role) {
+      unit = std::lcm(unit, static_cast<std::int64_t>(block_elements(dtype({role, layer}))));
+    };
+    widen(units.output_block, WeightRole::kOutput);
+    widen(units.down_block, WeightRole::kDown);
+  }
+  return units;
 }
 
 WeightLoader::Bytes WeightLoader::bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const {
   const RankLoad load(*this, plan, rank);
   Bytes total;
-  const auto count = [&](const WeightSpec& spec, std::int64_t times) {
-    const std::int64_t own = ops.packed_bytes(spec);
-    total.weights += own * times;
+  const auto count = [&](const RankLoad::Packing& packing) {
+    const std::int64_t own = ops.packed_bytes(packing.spec);
+    total.weights += own;
     total.largest = std::max(total.largest, own);
   };
-  count(load.embedding(), 1);
-  if (!shape_.tied_embeddings) count(load.lm_head(), 1);
-  for (const WeightSpec& spec : {load.qkv(), load.output(), load.gate_up(), load.down()})
-    count(spec, shape_.layers);
+  count(load.embedding());
+  if (!shape_.tied_embeddings) count(load.lm_head());
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    for (const auto& packing : load.qkv(layer)) count(packing);
+    count(load.output(layer));
+    for (const auto& packing : load.gate_up(layer)) count(packing);
+    count(load.down(layer));
+  }
   total.weights += (2 * shape_.layers + 1) * shape_.hidden * 4;
   return total;
 }
@@ -211,26 +226,24 @@ RankWeights WeightLoader::load(const ShardPlan& plan, int rank, DeviceBackend& o
   const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
   const std::int64_t total = bytes(plan, rank, ops).weights;
   std::int64_t done = 0;
-  const auto pack = [&](const WeightSpec& spec, const std::vector<Part>& parts) {
-    auto packed = load.pack(ops, spec, parts);
-    progress(done += ops.packed_bytes(spec), total);
+  const auto pack = [&](const RankLoad::Packing& packing) {
+    auto packed = load.pack(ops, packing);
+    progress(done += ops.packed_bytes(packing.spec), total);
     return packed;
   };
   const Range hidden{0, shape_.hidden};
   RankWeights weights;
-  weights.embedding = pack(load.embedding(), {{{WeightRole::kEmbedding}, share.vocab_rows}});
+  weights.embedding = pack(load.embedding());
   weights.final_norm = load.vector(ops, {{{WeightRole::kFinalNorm}, hidden}});
   for (int layer = 0; layer < shape_.layers; ++layer) {
     const auto of = [&](WeightRole role, Range rows) { return Part{{role, layer}, rows}; };
     LayerWeights w;
     w.attention_norm = load.vector(ops, {of(WeightRole::kAttentionNorm, hidden)});
     w.mlp_norm = load.vector(ops, {of(WeightRole::kMlpNorm, hidden)});
-    w.qkv = pack(load.qkv(), {of(WeightRole::kQuery, load.query_rows()), of(WeightRole::kKey, load.kv_rows()),
-                              of(WeightRole::kValue, load.kv_rows())});
-    w.output = pack(load.output(), {of(WeightRole::kOutput, hidden)});
-    w.gate_up = pack(load.gate_up(),
-                     {of(WeightRole::kGate, share.mlp_columns), of(WeightRole::kUp, share.mlp_columns)});
-    w.down = pack(load.down(), {of(WeightRole::kDown, hidden)});
+    for (const auto& packing : load.qkv(layer)) w.qkv.append(pack(packing));
+    w.output = pack(load.output(layer));
+    for (const auto& packing : load.gate_up(layer)) w.gate_up.append(pack(packing));
+    w.down = pack(load.down(layer));
     if (shape_.qkv_bias)
       w.qkv_bias = load.vector(
           ops, {of(WeightRole::kQueryBias, load.query_rows()), of(WeightRole::kKeyBias, load.kv_rows()),
@@ -243,8 +256,7 @@ RankWeights WeightLoader::load(const ShardPlan& plan, int rank, DeviceBackend& o
     }
     weights.layers.push_back(std::move(w));
   }
-  if (!shape_.tied_embeddings)
-    weights.lm_head = pack(load.lm_head(), {{{WeightRole::kLmHead}, share.vocab_rows}});
+  if (!shape_.tied_embeddings) weights.lm_head = pack(load.lm_head());
   return weights;
 }
 

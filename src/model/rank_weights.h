@@ -7,13 +7,15 @@
 #include "kernels/device.h"
 #include "model/model_shape.h"
 #include "model/shard_plan.h"
+#include "model/stacked_weight.h"
 #include "weights/weight_source.h"
 
 namespace llm_tp {
 
 struct LayerWeights {
   DeviceBuffer attention_norm, mlp_norm;  // [H] f32
-  std::unique_ptr<PackedWeight> qkv, output, gate_up, down;
+  StackedWeight qkv, gate_up;
+  std::unique_ptr<PackedWeight> output, down;
   DeviceBuffer qkv_bias, output_bias, gate_up_bias, down_bias;  // f32; empty where the model has none
 };
 
@@ -25,19 +27,16 @@ struct RankWeights {
   const PackedWeight& head() const { return lm_head ? *lm_head : *embedding; }
 };
 
-/// Dtypes that the weights of a layer have in memory: the file's, or what `--dtype` asks for (biases and
-/// norms are f32). Tensors that are packed together (q, k, v; gate, up) share the widest of theirs.
-struct WeightTypes {
-  DType embedding, lm_head, qkv, output, gate_up, down;
-};
-
 /// Reads headers alone. Every tensor of the model is looked up and its shape checked against the model's.
-/// Errors: kBadData names the tensor, its shape and the one wanted.
+/// Matrices have the dtype of the file in memory, each its own, or what `--dtype` asks for; biases and norms
+/// are f32. Errors: kBadData names the tensor, its shape and the one wanted.
 class WeightLoader {
  public:
   WeightLoader(const ModelShape& shape, const WeightSource& source, std::optional<DType> wanted);
-  const WeightTypes& types() const noexcept { return types_; }
-  ShardUnits units() const noexcept;
+  /// Of a matrix in memory.
+  DType dtype(WeightKey key) const;
+  /// Blocks that no layer's weights may be cut in.
+  ShardUnits units() const;
 
   struct Bytes {
     std::int64_t weights = 0, largest = 0;
@@ -51,12 +50,10 @@ class WeightLoader {
  private:
   friend class RankLoad;
   WeightInfo require(WeightKey key, std::int64_t rows, std::int64_t columns) const;
-  DType type_of(std::initializer_list<WeightRole> roles, std::int64_t columns,
-                std::optional<DType> wanted) const;
 
   ModelShape shape_;
   const WeightSource* source_;
-  WeightTypes types_{};
+  std::optional<DType> wanted_;
 };
 
 }  // namespace llm_tp

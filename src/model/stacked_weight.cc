@@ -1,0 +1,21 @@
+#include "model/stacked_weight.h"
+
+namespace llm_tp {
+
+void StackedWeight::append(std::unique_ptr<PackedWeight> rows) {
+  rows_ += rows->spec().rows;
+  pieces_.push_back(std::move(rows));
+}
+
+void StackedWeight::linear(DeviceBackend& ops, TensorView out, TensorView x, TensorView bias) const {
+  std::int64_t first = 0;
+  for (const auto& piece : pieces_) {
+    const std::int64_t end = first + piece->spec().rows;
+    const TensorView own_bias =
+        bias.empty() ? TensorView{} : TensorView::vector(bias.row(0) + first, end - first);
+    ops.linear(out.column_range(first, end), x, *piece, own_bias);
+    first = end;
+  }
+}
+
+}  // namespace llm_tp

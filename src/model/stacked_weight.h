@@ -1,0 +1,24 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace llm_tp {
+
+/// The rows of several matrices that read the same input, one below the other: q, k and v; gate and up. Each
+/// keeps the dtype it has in its file (llama.cpp's mixtures give v more bits than q and k); neighbours of one
+/// dtype are packed as one.
+class StackedWeight {
+ public:
+  void append(std::unique_ptr<PackedWeight> rows);
+  std::int64_t rows() const noexcept { return rows_; }
+  /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty), as DeviceBackend::linear.
+  void linear(DeviceBackend& ops, TensorView out, TensorView x, TensorView bias) const;
+
+ private:
+  std::vector<std::unique_ptr<PackedWeight>> pieces_;
+  std::int64_t rows_ = 0;
+};
+
+}  // namespace llm_tp
