@@ -254,8 +254,14 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(integer_key(
       {"prefill_chunk", "--prefill-chunk", "tokens per step", "Longest piece of a prompt a step."}, 1, 65536,
       LLM_TP_FIELD(prefill_chunk)));
-  keys.push_back(integer_key({"page_tokens", "--page-tokens", "tokens", "Size of a KV page."}, 1, 1024,
-                             LLM_TP_FIELD(page_tokens)));
+  keys.push_back(with_value(labelled({"page_tokens", "--page-tokens", "tokens", "Size of a KV page."},
+                                     KeyType::kInteger, "a multiple of 16, 16 to 1024"),
+                            LLM_TP_FIELD(page_tokens), [](const std::string& text) {
+                              auto parsed = parse_integer(text, 16, 1024);
+                              // Attention walks keys in groups of 16: a page is made of whole ones.
+                              return parsed.value && *parsed.value % 16 != 0 ? Parsed<std::int64_t>{}
+                                                                             : parsed;
+                            }));
   keys.push_back(memory_key({"kv_memory", "--kv-memory", "bytes per rank",
                              "Memory for the KV cache; auto takes what the weights leave."}));
   keys.push_back(

@@ -12,7 +12,7 @@ TreeParts parts_of(const ShardPlan& plan, Range RankShare::*leaves) {
   return TreeParts(std::move(runs));
 }
 
-/// Floats of each buffer of a Workspace, in the order of its members.
+/// Floats of each buffer of a Workspace, in the order of its members; one at least, where a rank is idle.
 struct WorkspaceSizes {
   std::int64_t hidden, normed, cos_sin, qkv, attended, gate_up, activated, roots, summed, scored, logits;
 
@@ -29,6 +29,8 @@ struct WorkspaceSizes {
     roots = most_roots * rows * shape.hidden;
     scored = LlamaModel::kScoredRows * shape.hidden;
     logits = LlamaModel::kScoredRows * share.vocab_rows.size();
+    for (std::int64_t* count : {&qkv, &attended, &gate_up, &activated, &roots, &logits})
+      *count = std::max<std::int64_t>(*count, 1);
   }
   std::int64_t bytes() const {
     return 4 * (hidden + normed + cos_sin + qkv + attended + gate_up + activated + roots + summed + scored +
@@ -60,9 +62,7 @@ LlamaModel::LlamaModel(const ModelShape& shape, const ShardPlan& plan, int rank,
     layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i), output_parts_,
                          down_parts_);
   const WorkspaceSizes n(shape, plan, rank, most_rows);
-  const auto floats = [&](std::int64_t count) {
-    return ops_.allocate(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * 4);
-  };
+  const auto floats = [&](std::int64_t count) { return ops_.allocate(static_cast<std::size_t>(count) * 4); };
   workspace_ = {floats(n.hidden),   floats(n.normed),  floats(n.cos_sin),   floats(n.qkv),
                 floats(n.attended), floats(n.gate_up), floats(n.activated), floats(n.roots),
                 floats(n.summed),   floats(n.scored),  floats(n.logits)};

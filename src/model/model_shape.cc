@@ -120,9 +120,11 @@ void ModelShape::check(const std::string& where) const {
   positive(kv_heads, "the number of key/value heads"), positive(head_dim, "the head size"),
       positive(mlp_columns, "the MLP's width");
   positive(vocabulary, "the vocabulary"), positive(context, "the context");
-  if (layers > 4096) refuse(where, std::to_string(layers) + " layers are more than the 4096 supported");
+  if (layers > 4096)
+    refuse(where, std::to_string(layers) + " layers (num_hidden_layers) are more than the 4096 supported");
   if (query_heads > 4096)
-    refuse(where, std::to_string(query_heads) + " attention heads are more than the 4096 supported");
+    refuse(where, std::to_string(query_heads) +
+                      " attention heads (num_attention_heads) are more than the 4096 supported");
   if (query_heads % kv_heads != 0)
     refuse(where, std::to_string(query_heads) + " attention heads do not divide by " +
                       std::to_string(kv_heads) + " key/value heads (num_key_value_heads)");

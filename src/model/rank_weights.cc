@@ -4,25 +4,10 @@
 #include <numeric>
 #include <string>
 
+#include "weights/weight_names.h"
+
 namespace llm_tp {
 namespace {
-
-bool is_matrix(WeightRole role) {
-  switch (role) {
-    case WeightRole::kEmbedding:
-    case WeightRole::kLmHead:
-    case WeightRole::kQuery:
-    case WeightRole::kKey:
-    case WeightRole::kValue:
-    case WeightRole::kOutput:
-    case WeightRole::kGate:
-    case WeightRole::kUp:
-    case WeightRole::kDown:
-      return true;
-    default:
-      return false;
-  }
-}
 
 /// Rows of one tensor that become rows of a packed weight.
 struct Part {
@@ -107,12 +92,16 @@ class RankLoad {
     return packed;
   }
 
+  /// Bytes of vector() for so many numbers: a rank without any still gets a buffer.
+  static std::int64_t vector_bytes(std::int64_t numbers) {
+    return std::max<std::int64_t>(numbers, 1) * std::int64_t{sizeof(float)};
+  }
+
   /// The concatenated ranges of vectors, widened to f32.
   DeviceBuffer vector(DeviceBackend& ops, const std::vector<Part>& parts) const {
     std::int64_t n = 0;
     for (const Part& part : parts) n += part.rows.size();
-    DeviceBuffer buffer =
-        ops.allocate(static_cast<std::size_t>(std::max<std::int64_t>(n, 1)) * sizeof(float));
+    DeviceBuffer buffer = ops.allocate(static_cast<std::size_t>(vector_bytes(n)));
     std::int64_t at = 0;
     for (const Part& part : parts) {
       read_as(*loader_.source_, part.key, {0, 1}, part.rows, DType::kF32, buffer.data() + at * 4);
@@ -169,11 +158,11 @@ WeightLoader::WeightLoader(const ModelShape& shape, const WeightSource& source, 
 WeightInfo WeightLoader::require(WeightKey key, std::int64_t rows, std::int64_t columns) const {
   const auto info = source_->find(key);
   const std::string wanted =
-      is_matrix(key.role) ? std::to_string(rows) + " x " + std::to_string(columns) : std::to_string(columns);
+      is_vector(key.role) ? std::to_string(columns) : std::to_string(rows) + " x " + std::to_string(columns);
   if (!info)
-    throw Error(ExitCode::kBadData, "the checkpoint lacks a tensor that its configuration asks for: role " +
-                                        std::to_string(static_cast<int>(key.role)) + " of layer " +
-                                        std::to_string(key.layer) + ", wanted shape " + wanted);
+    throw Error(ExitCode::kBadData,
+                "the checkpoint lacks the tensor " + huggingface_name(key) + " (" + gguf_name(key) +
+                    " in GGUF), which its configuration asks for: wanted shape " + wanted);
   if (info->rows != rows || info->columns != columns)
     throw Error(ExitCode::kBadData, info->name + " has shape " + std::to_string(info->rows) + " x " +
                                         std::to_string(info->columns) + ", the configuration wants " +
@@ -216,7 +205,16 @@ WeightLoader::Bytes WeightLoader::bytes(const ShardPlan& plan, int rank, const D
     for (const auto& packing : load.gate_up(layer)) count(packing);
     count(load.down(layer));
   }
-  total.weights += (2 * shape_.layers + 1) * shape_.hidden * 4;
+  const auto count_vectors = [&](std::int64_t numbers, std::int64_t times) {
+    total.weights += RankLoad::vector_bytes(numbers) * times;
+  };
+  count_vectors(shape_.hidden, 2 * shape_.layers + 1);
+  if (shape_.qkv_bias) count_vectors(load.query_rows().size() + 2 * load.kv_rows().size(), shape_.layers);
+  if (shape_.output_bias) count_vectors(shape_.hidden, shape_.layers);
+  if (shape_.mlp_bias) {
+    count_vectors(2 * plan.ranks[static_cast<std::size_t>(rank)].mlp_columns.size(), shape_.layers);
+    count_vectors(shape_.hidden, shape_.layers);
+  }
   return total;
 }
 
@@ -231,32 +229,38 @@ RankWeights WeightLoader::load(const ShardPlan& plan, int rank, DeviceBackend& o
     progress(done += ops.packed_bytes(packing.spec), total);
     return packed;
   };
+  const auto vector = [&](const std::vector<Part>& parts) {
+    DeviceBuffer buffer = load.vector(ops, parts);
+    done += static_cast<std::int64_t>(buffer.bytes());
+    return buffer;
+  };
   const Range hidden{0, shape_.hidden};
   RankWeights weights;
   weights.embedding = pack(load.embedding());
-  weights.final_norm = load.vector(ops, {{{WeightRole::kFinalNorm}, hidden}});
+  weights.final_norm = vector({{{WeightRole::kFinalNorm}, hidden}});
   for (int layer = 0; layer < shape_.layers; ++layer) {
     const auto of = [&](WeightRole role, Range rows) { return Part{{role, layer}, rows}; };
     LayerWeights w;
-    w.attention_norm = load.vector(ops, {of(WeightRole::kAttentionNorm, hidden)});
-    w.mlp_norm = load.vector(ops, {of(WeightRole::kMlpNorm, hidden)});
+    w.attention_norm = vector({of(WeightRole::kAttentionNorm, hidden)});
+    w.mlp_norm = vector({of(WeightRole::kMlpNorm, hidden)});
     for (const auto& packing : load.qkv(layer)) w.qkv.append(pack(packing));
     w.output = pack(load.output(layer));
     for (const auto& packing : load.gate_up(layer)) w.gate_up.append(pack(packing));
     w.down = pack(load.down(layer));
     if (shape_.qkv_bias)
-      w.qkv_bias = load.vector(
-          ops, {of(WeightRole::kQueryBias, load.query_rows()), of(WeightRole::kKeyBias, load.kv_rows()),
-                of(WeightRole::kValueBias, load.kv_rows())});
-    if (shape_.output_bias) w.output_bias = load.vector(ops, {of(WeightRole::kOutputBias, hidden)});
+      w.qkv_bias =
+          vector({of(WeightRole::kQueryBias, load.query_rows()), of(WeightRole::kKeyBias, load.kv_rows()),
+                  of(WeightRole::kValueBias, load.kv_rows())});
+    if (shape_.output_bias) w.output_bias = vector({of(WeightRole::kOutputBias, hidden)});
     if (shape_.mlp_bias) {
-      w.gate_up_bias = load.vector(
-          ops, {of(WeightRole::kGateBias, share.mlp_columns), of(WeightRole::kUpBias, share.mlp_columns)});
-      w.down_bias = load.vector(ops, {of(WeightRole::kDownBias, hidden)});
+      w.gate_up_bias =
+          vector({of(WeightRole::kGateBias, share.mlp_columns), of(WeightRole::kUpBias, share.mlp_columns)});
+      w.down_bias = vector({of(WeightRole::kDownBias, hidden)});
     }
     weights.layers.push_back(std::move(w));
   }
   if (!shape_.tied_embeddings) weights.lm_head = pack(load.lm_head());
+  progress(done, total);
   return weights;
 }
 

@@ -1,0 +1,126 @@
+// Models against Hugging Face, and against themselves: the same bits however they are run.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "model_runs.h"
+#include "tests/support/golden.h"
+
+namespace llm_tp {
+namespace {
+
+/// A golden model or the name of a GGUF type.
+GoldenCase load_golden(const std::string& name) {
+  const auto types = golden_gguf_types();
+  return std::find(types.begin(), types.end(), name) != types.end() ? load_golden_gguf(name)
+                                                                    : load_golden_model(name);
+}
+
+std::vector<std::string> all_names() {
+  std::vector<std::string> names = golden_model_names();
+  for (const std::string& type : golden_gguf_types()) names.push_back(type);
+  return names;
+}
+
+/// Other ways to run what RunSetup's defaults run in one chunk.
+struct Way {
+  const char* name;
+  RunSetup setup;
+  std::int32_t chunk;
+};
+std::vector<Way> ways(const RunSetup& computed) {
+  std::vector<Way> all(8, {"", computed, 512});
+  std::size_t i = 0;
+  const auto way = [&](const char* name, int world, int threads, std::int32_t chunk) -> RunSetup& {
+    Way& next = all.at(i++);
+    next.name = name, next.chunk = chunk;
+    next.setup.world = world, next.setup.threads = threads;
+    return next.setup;
+  };
+  way("token by token", 1, 1, 1);
+  way("two threads, chunks of 7", 1, 2, 7).page_tokens = 32;
+  way("two ranks", 2, 1, 512).scattered_pages = true;
+  way("two ranks of two threads, chunks of 16", 2, 2, 16).page_tokens = 64;
+  way("three ranks, chunks of 33", 3, 1, 33).page_tokens = 48;
+  way("three unequal ranks", 3, 1, 512).shares = {1, 3, 0.5};
+  way("five ranks, chunks of 20", 5, 1, 20).scattered_pages = true;
+  way("twelve ranks, more than there are heads", 12, 1, 512);
+  return all;
+}
+
+void expect_same_bits(const Checkpoint& checkpoint, const RunSetup& computed, const Tokens& tokens) {
+  const Logits expected = run_alone(checkpoint, computed, tokens);
+  for (const Way& way : ways(computed))
+    EXPECT_EQ(run_alone(checkpoint, way.setup, tokens, way.chunk), expected) << way.name;
+}
+
+std::string parameter_name(const testing::TestParamInfo<std::string>& info) { return info.param; }
+
+class Golden : public testing::TestWithParam<std::string> {};
+
+TEST_P(Golden, LogitsAreWithinTheToleranceAndGreedyIdsThoseOfHuggingFace) {
+  const GoldenCase golden = load_golden(GetParam());
+  const Checkpoint checkpoint = Checkpoint::open(golden.model);
+  const auto vocabulary = static_cast<std::size_t>(checkpoint.shape.vocabulary);
+  for (std::size_t i = 0; i < golden.prompts.size(); ++i) {
+    Tokens tokens = golden.prompts[i];
+    const std::size_t prompt = tokens.size();
+    tokens.insert(tokens.end(), golden.greedy[i].begin(), golden.greedy[i].end());
+    Logits logits = run_alone(checkpoint, {}, tokens);
+    for (std::size_t at = prompt; at < tokens.size(); ++at) {
+      const float* row = logits.data() + (at - 1) * vocabulary;
+      EXPECT_EQ(std::max_element(row, row + vocabulary) - row, tokens[at]) << "prompt " << i << " at " << at;
+    }
+    logits.resize(prompt * vocabulary);
+    EXPECT_LT(max_abs_difference(logits, golden.logits[i]), kGoldenLogitTolerance) << "prompt " << i;
+  }
+}
+
+TEST_P(Golden, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
+  const GoldenCase golden = load_golden(GetParam());
+  expect_same_bits(Checkpoint::open(golden.model), {}, golden.prompts.back());
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(all_names()), parameter_name);
+
+/// The arithmetic that users get where nothing is set: rounded activations and a rounded cache.
+RunSetup rounded() {
+  RunSetup setup;
+  setup.activations = ActivationKind::kInt8;
+  setup.kv_dtype = DType::kF16;
+  return setup;
+}
+
+class RoundedActivations : public testing::TestWithParam<std::string> {};
+
+TEST_P(RoundedActivations, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
+  const GoldenCase golden = load_golden_gguf(GetParam());
+  expect_same_bits(Checkpoint::open(golden.model), rounded(), golden.prompts.back());
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, RoundedActivations, testing::Values("Q8_0", "Q4_0", "Q4_1"), parameter_name);
+
+TEST(QuantisedAtLoad, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
+  const Checkpoint checkpoint = Checkpoint::open(repository_path("models/harbour/hf"));
+  RunSetup setup = rounded();
+  setup.weight_dtype = DType::kQ4_0;
+  setup.kv_dtype = DType::kBF16;
+  expect_same_bits(checkpoint, setup, load_harbour_prompts().front().prompt_ids);
+}
+
+TEST(QuantisedAtLoad, HarboursWeightsGiveTheBitsOfItsQ8_0File) {
+  const Tokens tokens = load_harbour_prompts().front().prompt_ids;
+  RunSetup setup;
+  setup.weight_dtype = DType::kQ8_0;
+  EXPECT_EQ(run_alone(Checkpoint::open(repository_path("models/harbour/hf")), setup, tokens),
+            run_alone(Checkpoint::open(repository_path("models/harbour/harbour-q8_0.gguf")), {}, tokens));
+}
+
+TEST(Harbour, TheGgufFileGivesTheBitsOfTheFolder) {
+  const Tokens tokens = load_harbour_prompts().front().prompt_ids;
+  EXPECT_EQ(run_alone(Checkpoint::open(repository_path("models/harbour/hf")), {}, tokens),
+            run_alone(Checkpoint::open(repository_path("models/harbour/harbour-bf16.gguf")), {}, tokens));
+}
+
+}  // namespace
+}  // namespace llm_tp
