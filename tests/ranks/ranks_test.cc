@@ -246,7 +246,10 @@ int run(MpiSession& session, const std::string& mode, const std::string& kind_na
       log_error("rank 1 ends the group");
       group.channel->abort(ExitCode::kBadData);
     }
-    ranks.communicator.gather({});
+    // Calls that cannot return without rank 1: rank 0 gathers from it, the others wait for rank 0.
+    std::vector<std::byte> bytes;
+    if (session.rank() == 0) ranks.communicator.gather({});
+    group.channel->broadcast(bytes);
     return 1;
   }
   throw Error(ExitCode::kUsage, "no mode " + mode);
