@@ -29,7 +29,8 @@ class TreeParts {
 
 /// Sums and gathers of tensors over a group of ranks. All ranks make the same calls in the same order with
 /// the same shapes; one thread a rank calls. A rank that is lost or leaves makes the calls of the others
-/// throw Error(kTryAgain) that names it, within a second or two; none waits for ever.
+/// throw Error(kTryAgain) that names it, within a second or two; none waits for ever. Tensors lie in the
+/// memory of the ranks' devices; sums and rows are in order with the ops queued before and after.
 class Communicator {
  public:
   virtual ~Communicator() = default;

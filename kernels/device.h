@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -120,7 +121,17 @@ class DeviceBackend {
   /// "cpu avx2, 2 threads": instruction set and threads, for logs.
   virtual std::string description() const = 0;
   virtual DeviceBuffer allocate(std::size_t bytes) = 0;
+  /// Bytes that this device's own memory still has; empty where its memory is the host's.
+  virtual std::optional<std::int64_t> free_bytes() const { return std::nullopt; }
   virtual void synchronize() {}
+
+  /// Copies host bytes into memory of this device, in queue order; `from` may be reused at once.
+  virtual void upload(std::byte* to, std::span<const std::byte> from);
+  /// `tensor` where the host may read and write it, all queued work done: itself where this device's memory
+  /// is the host's, else a contiguous copy that lasts until the next call.
+  virtual TensorView on_host(TensorView tensor);
+  /// out [S,H] = the rows of x [T,H] with these numbers, in this order. out must not alias x.
+  virtual void gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows);
 
   /// Bytes that pack() will take for spec.
   virtual std::int64_t packed_bytes(const WeightSpec& spec) const = 0;

@@ -4,6 +4,7 @@
 #include "commands/commands.h"
 #include "commands/json_output.h"
 #include "kernels/cpu/instruction_set.h"
+#include "kernels/cuda/device_factory.h"
 
 namespace llm_tp {
 
@@ -15,9 +16,12 @@ void version_command(const CommandLine& line) {
                        {"compiler", __VERSION__},
                        {"libraries", {{"mpi", mpi_library_version()}}},
                        {"devices", Json::array({"cpu " + set})},
-                       {"cuda", false}});
-  std::printf("llm-tp %s (%s, compiler %s)\nMPI: %s\ndevices: cpu %s; no CUDA backend in this build\n",
-              LLM_TP_VERSION, LLM_TP_BUILD_TYPE, __VERSION__, mpi_library_version().c_str(), set.c_str());
+                       {"cuda", cuda_is_built()}});
+  const CudaDevices gpus = cuda_devices();
+  std::printf("llm-tp %s (%s, compiler %s)\nMPI: %s\ndevices: cpu %s; %s\n", LLM_TP_VERSION,
+              LLM_TP_BUILD_TYPE, __VERSION__, mpi_library_version().c_str(), set.c_str(),
+              gpus.count > 0 ? (std::to_string(gpus.count) + " GPUs, CUDA " + cuda_build_version()).c_str()
+                             : gpus.reason.c_str());
 }
 
 }  // namespace llm_tp

@@ -8,7 +8,9 @@
 
 #include "base/byte_stream.h"
 #include "base/log.h"
+#include "comm/staged_communicator.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/device_factory.h"
 
 namespace llm_tp {
 namespace {
@@ -39,6 +41,33 @@ int cores_for(const Group& group) {
   return std::max(1, cores / std::max(1, group.local_ranks));
 }
 
+/// Errors: kUnavailable where this rank has no GPU of its own.
+void check_own_gpu(const Group& group) {
+  const CudaDevices devices = cuda_devices();
+  if (devices.count == 0)
+    throw Error(ExitCode::kUnavailable, "device cuda: " + devices.reason + "; or use --device cpu");
+  if (devices.count < group.local_ranks)
+    throw Error(ExitCode::kUnavailable,
+                "device cuda: host " + group.host + " has " + std::to_string(devices.count) +
+                    (devices.count == 1 ? " GPU for " : " GPUs for ") + std::to_string(group.local_ranks) +
+                    " ranks: start at most one rank a GPU there, or use --device cpu");
+}
+
+/// Collective: whether the ranks compute on GPUs. auto takes them where every rank has one. Errors:
+/// AgreedError.
+bool uses_cuda(const Group& group, DeviceChoice choice) {
+  if (choice == DeviceChoice::kCuda) {
+    agree(group, [&] { check_own_gpu(group); });
+    return true;
+  }
+  if (choice == DeviceChoice::kCpu || !cuda_is_built()) return false;
+  const std::byte mine{static_cast<unsigned char>(cuda_devices().count >= group.local_ranks)};
+  std::vector<std::byte> all_have{std::byte{1}};
+  for (const auto& own : group.ranks.gather({&mine, 1})) all_have[0] &= own[0];
+  group.control.broadcast(all_have);
+  return all_have[0] != std::byte{0};
+}
+
 }  // namespace
 
 DType kv_dtype_of(KvDType choice) {
@@ -60,12 +89,9 @@ DType kv_dtype_of(KvDType choice) {
 
 ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {
   ModelChoices choices;
-  if (config.device == DeviceChoice::kCuda)
-    throw Error(ExitCode::kUnavailable,
-                "device cuda: this build has no CUDA backend; use --device cpu or auto");
   if (config.numerics == Numerics::kFast)
     throw Error(ExitCode::kConfig,
-                "numerics fast: CPU ranks have the invariant arithmetic alone; use --numerics invariant");
+                "numerics fast: there is the invariant arithmetic alone so far; use --numerics invariant");
   choices.weight_dtype = config.dtype;
   choices.kv_dtype = kv_dtype_of(config.kv_dtype);
   if (config.activations == Activations::kF32) choices.activations = ActivationKind::kF32;
@@ -93,15 +119,22 @@ void run_engine(const Group& group, const EngineConfig& config,
   ModelFiles files;
   ModelChoices choices;
   std::unique_ptr<DeviceBackend> ops;
+  std::unique_ptr<Communicator> device_ranks;  // where tensors are not in host memory
   std::unique_ptr<WeightLoader> loader;
   ShardPlan plan;
   LoadPlan load;
+  const bool cuda = uses_cuda(group, config.device);
   agree(group, [&] {
     choices = ModelChoices::of(config, group);
     files = ModelFiles::open(config.model, group.leads());
     loader = std::make_unique<WeightLoader>(files.shape, *files.weights, choices.weight_dtype);
     plan = ShardPlan::make(files.shape, group.world(), loader->units(), config.shares);
-    ops = make_device(choices, group);
+    if (cuda) {
+      ops = make_cuda_backend(group.local_rank);
+      device_ranks = std::make_unique<StagedCommunicator>(*ops, group.ranks);
+    } else {
+      ops = make_device(choices, group);
+    }
     if (group.leads()) load = prepare(files);
   });
   ByteWriter message;
@@ -110,6 +143,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   group.control.broadcast(bytes);
   load = ByteReader(bytes).value<LoadPlan>();
 
+  Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   const auto rank = static_cast<std::size_t>(group.rank());
   const int pages =
       static_cast<int>((load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences);
@@ -130,19 +164,22 @@ void run_engine(const Group& group, const EngineConfig& config,
                                               ", kv_memory allows " + memory_text(*config.kv_memory) +
                                               ": raise it, or lower max_tokens or n");
     weights_and_kv = memory[rank].weights + memory[rank].kv_per_token * kv_tokens;
-    check_memory(group.rank(), memory[rank], kv_tokens, needed, available_memory());
+    if (const auto free = ops->free_bytes())
+      check_memory(group.rank(), memory[rank], kv_tokens, memory[rank].total(kv_tokens), *free);
+    else
+      check_memory(group.rank(), memory[rank], kv_tokens, needed, available_memory());
   });
   agree(group, [&] {
     RankWeights weights = loader->load(plan, group.rank(), *ops, LoadProgress(group.leads()));
-    model = std::make_unique<LlamaModel>(files.shape, plan, group.rank(), std::move(weights), *ops,
-                                         group.ranks, load.most_rows);
+    model = std::make_unique<LlamaModel>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
+                                         load.most_rows);
     cache = ops->make_kv_cache(
         kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, pages, config.page_tokens));
   });
 
-  StepRunner runner(*model, *ops, *cache, group.ranks, group.control, files.shape.vocabulary, weights_and_kv);
+  StepRunner runner(*model, *ops, *cache, ranks, group.control, files.shape.vocabulary, weights_and_kv);
   if (!group.leads()) return work(runner, group.control);
-  log(LogLevel::kDebug, ops->description() + "; " + group.ranks.description());
+  log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
   Leader leader(runner, group.control,
                 {static_cast<std::int32_t>(load.most_rows), config.page_tokens, pages});
   lead(leader, files, seconds_since(begin));

@@ -24,8 +24,7 @@ struct ModelChoices {
   ActivationKind activations = ActivationKind::kInt8;
   int threads = 1;
 
-  /// Errors: kUnavailable for --device cuda in a build without it; kConfig for a combination that is not
-  /// there.
+  /// Errors: kConfig for a combination that is not there.
   static ModelChoices of(const EngineConfig& config, const Group& group);
 };
 
@@ -34,7 +33,7 @@ DType kv_dtype_of(KvDType choice);
 
 /// A device that is asked for sizes only.
 std::unique_ptr<DeviceBackend> make_sizing_device();
-/// This rank's device as the choices want it.
+/// This rank's CPU as the choices want it.
 std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, const Group& group);
 
 /// One rank's engine, loaded and ready. `prepare` runs on rank 0 with headers read and nothing loaded; it

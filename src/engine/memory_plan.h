@@ -28,7 +28,7 @@ std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader&
 std::int64_t available_memory();
 
 /// Refuses before anything is loaded. Errors: kOutOfMemory names the rank, the sum, what is there, and the
-/// knobs. local_ranks share the host's memory; needed is of all of them together.
+/// knobs. Where ranks share a host's memory, needed_on_host is of all of them together.
 void check_memory(int rank, const RankMemory& mine, std::int64_t kv_tokens, std::int64_t needed_on_host,
                   std::int64_t available);
 

@@ -24,7 +24,6 @@ void DecoderLayer::forward(const StepContext& step, TensorView h) const {
 void DecoderLayer::add_from_all_ranks(const StepContext& step, TensorView h, TensorView mine,
                                       const TreeParts& parts, const DeviceBuffer& bias) const {
   const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), h.rows(), h.columns());
-  step.ops.synchronize();
   step.ranks.sum_tree(summed, mine, parts);
   // The bias is added here, once: inside the partial outputs the sum over ranks would add it once per rank.
   step.ops.add(h, summed,

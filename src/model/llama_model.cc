@@ -1,7 +1,6 @@
 #include "model/llama_model.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace llm_tp {
 namespace {
@@ -73,7 +72,9 @@ void LlamaModel::forward(const Batch& batch, KvCache& cache) {
   LLM_TP_CHECK(rows <= most_rows_, "a step with more rows than the workspace has room for");
   const TensorView h = TensorView::matrix(workspace_.hidden.floats(), rows, shape_.hidden);
   const TensorView cos_sin = TensorView::matrix(workspace_.cos_sin.floats(), rows, shape_.head_dim);
-  rope_.fill(cos_sin, batch.positions);
+  angles_.resize(static_cast<std::size_t>(rows * shape_.head_dim));
+  rope_.fill(TensorView::matrix(angles_.data(), rows, shape_.head_dim), batch.positions);
+  ops_.upload(cos_sin.data, std::as_bytes(std::span(angles_)));
 
   ops_.embed(h, batch.tokens, *weights_.embedding, share_.vocab_rows);
   std::vector<int> owners;
@@ -92,15 +93,12 @@ TensorView LlamaModel::logits(std::span<const std::int32_t> rows) {
   LLM_TP_CHECK(count <= kScoredRows, "too many scored rows at once");
   const TensorView scored = TensorView::matrix(workspace_.scored.floats(), count, shape_.hidden);
   const TensorView h = TensorView::matrix(workspace_.hidden.floats(), most_rows_, shape_.hidden);
-  for (std::int64_t i = 0; i < count; ++i)
-    std::memcpy(scored.row(i), h.row(rows[static_cast<std::size_t>(i)]),
-                static_cast<std::size_t>(shape_.hidden) * sizeof(float));
+  ops_.gather_rows(scored, h, rows);
   ops_.rms_norm(scored, scored, TensorView::vector(weights_.final_norm.floats(), shape_.hidden),
                 static_cast<float>(shape_.norm_epsilon));
   const TensorView out = TensorView::matrix(workspace_.logits.floats(), count, share_.vocab_rows.size());
   if (!share_.vocab_rows.empty()) ops_.linear(out, scored, weights_.head(), {});
-  ops_.synchronize();
-  return out;
+  return ops_.on_host(out);
 }
 
 }  // namespace llm_tp

@@ -22,8 +22,8 @@ class LlamaModel {
 
   /// Runs the batch through all layers; keys and values of its rows are in the cache afterwards.
   void forward(const Batch& batch, KvCache& cache);
-  /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(). Valid until the
-  /// next call.
+  /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
+  /// Valid until the next call.
   TensorView logits(std::span<const std::int32_t> rows);
 
   const RankShare& share() const noexcept { return share_; }
@@ -39,6 +39,7 @@ class LlamaModel {
   Communicator& ranks_;
   std::int64_t most_rows_;
   Rope rope_;
+  std::vector<float> angles_;  // of the step's rows, as workspace_.cos_sin
   TreeParts output_parts_, down_parts_;
   std::vector<int> vocabulary_ends_;  // of each rank: who owns an embedding row
   std::vector<DecoderLayer> layers_;

@@ -101,12 +101,14 @@ class RankLoad {
   DeviceBuffer vector(DeviceBackend& ops, const std::vector<Part>& parts) const {
     std::int64_t n = 0;
     for (const Part& part : parts) n += part.rows.size();
-    DeviceBuffer buffer = ops.allocate(static_cast<std::size_t>(vector_bytes(n)));
+    std::vector<std::byte> host(static_cast<std::size_t>(n) * sizeof(float));
     std::int64_t at = 0;
     for (const Part& part : parts) {
-      read_as(*loader_.source_, part.key, {0, 1}, part.rows, DType::kF32, buffer.data() + at * 4);
+      read_as(*loader_.source_, part.key, {0, 1}, part.rows, DType::kF32, host.data() + at * 4);
       at += part.rows.size();
     }
+    DeviceBuffer buffer = ops.allocate(static_cast<std::size_t>(vector_bytes(n)));
+    ops.upload(buffer.data(), host);
     return buffer;
   }
 

@@ -1,0 +1,18 @@
+// Stands in for the CUDA backend in builds without it.
+#include "kernels/cuda/device_factory.h"
+
+namespace llm_tp {
+namespace {
+
+constexpr const char* kReason =
+    "this build has no CUDA backend; to build it, install the CUDA Toolkit (nvcc) and configure with "
+    "cmake --preset release -DLLM_TP_CUDA=ON";
+
+}  // namespace
+
+CudaDevices cuda_devices() { return {0, kReason}; }
+bool cuda_is_built() { return false; }
+std::string cuda_build_version() { return {}; }
+std::unique_ptr<DeviceBackend> make_cuda_backend(int) { throw Error(ExitCode::kUnavailable, kReason); }
+
+}  // namespace llm_tp

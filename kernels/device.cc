@@ -1,0 +1,26 @@
+#include "kernels/device.h"
+
+#include <cstring>
+
+namespace llm_tp {
+
+// What holds wherever a device's memory is the host's.
+
+void DeviceBackend::upload(std::byte* to, std::span<const std::byte> from) {
+  if (!from.empty()) std::memcpy(to, from.data(), from.size());
+}
+
+TensorView DeviceBackend::on_host(TensorView tensor) {
+  synchronize();
+  return tensor;
+}
+
+void DeviceBackend::gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows) {
+  LLM_TP_CHECK(out.rows() == static_cast<std::int64_t>(rows.size()) && out.columns() == x.columns(),
+               "gather_rows: shapes");
+  for (std::int64_t i = 0; i < out.rows(); ++i)
+    std::memcpy(out.row(i), x.row(rows[static_cast<std::size_t>(i)]),
+                static_cast<std::size_t>(x.columns()) * sizeof(float));
+}
+
+}  // namespace llm_tp
