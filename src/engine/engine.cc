@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <thread>
 
 #include "base/byte_stream.h"
@@ -145,14 +146,14 @@ void run_engine(const Group& group, const EngineConfig& config,
 
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   const auto rank = static_cast<std::size_t>(group.rank());
-  const int pages =
-      static_cast<int>((load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences);
+  // Every sequence may leave its last page partly empty.
+  const std::int64_t pages = (load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences;
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<KvCache> cache;
   std::int64_t weights_and_kv = 0;
   agree(group, [&] {
     const auto memory = plan_memory(files.shape, *loader, plan, *ops, choices.kv_dtype, load.most_rows);
-    const std::int64_t kv_tokens = std::int64_t{pages} * config.page_tokens;
+    const std::int64_t kv_tokens = pages * config.page_tokens;
     // Ranks are numbered host by host; what the neighbours on this host take is counted with the largest
     // share of all.
     std::int64_t most = 0;
@@ -168,20 +169,25 @@ void run_engine(const Group& group, const EngineConfig& config,
       check_memory(group.rank(), memory[rank], kv_tokens, memory[rank].total(kv_tokens), *free);
     else
       check_memory(group.rank(), memory[rank], kv_tokens, needed, available_memory());
+    if (pages > std::numeric_limits<PageId>::max())
+      throw Error(ExitCode::kOutOfMemory, "the requests need " + std::to_string(pages) +
+                                              " KV pages, more than can be numbered: raise page_tokens, or "
+                                              "lower max_tokens or n");
   });
+  const auto page_count = static_cast<PageId>(pages);
   agree(group, [&] {
     RankWeights weights = loader->load(plan, group.rank(), *ops, LoadProgress(group.leads()));
     model = std::make_unique<LlamaModel>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
                                          load.most_rows);
     cache = ops->make_kv_cache(
-        kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, pages, config.page_tokens));
+        kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, page_count, config.page_tokens));
   });
 
   StepRunner runner(*model, *ops, *cache, ranks, group.control, files.shape.vocabulary, weights_and_kv);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
   Leader leader(runner, group.control,
-                {static_cast<std::int32_t>(load.most_rows), config.page_tokens, pages});
+                {static_cast<std::int32_t>(load.most_rows), config.page_tokens, page_count});
   lead(leader, files, seconds_since(begin));
   leader.stop();
 }

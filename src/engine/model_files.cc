@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "base/error.h"
 #include "base/json_file.h"
@@ -30,27 +32,38 @@ std::vector<TokenId> ids_of(const json& object, const char* key, const std::stri
   if (at == object.end() || at->is_null()) return {};
   std::vector<TokenId> ids;
   for (const json& id : at->is_array() ? *at : json::array({*at})) {
-    if (!id.is_number_integer())
+    if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max())
       throw Error(ExitCode::kBadData, where + ": " + key + " is " + at->dump() + ", wanted token ids");
     ids.push_back(id.get<TokenId>());
   }
   return ids;
 }
 
+/// A number of generation_config.json; T is double or std::int32_t.
+template <class T>
+std::optional<T> number_of(const json& object, const char* key, T low, T high, const std::string& where) {
+  const auto at = object.find(key);
+  if (at == object.end() || at->is_null()) return std::nullopt;
+  if (!(std::is_integral_v<T> ? at->is_number_integer() : at->is_number()) || *at < low || *at > high)
+    throw Error(ExitCode::kBadData, where + ": " + key + " is " + at->dump() + ", wanted a number from " +
+                                        json(low).dump() + " to " + json(high).dump());
+  return at->get<T>();
+}
+
 GenerationDefaults generation_defaults(const fs::path& folder) {
-  const fs::path path = folder / "generation_config.json";
-  const json object = object_if_there(path);
+  const std::string where = (folder / "generation_config.json").string();
+  const json object = object_if_there(where);
   GenerationDefaults defaults;
-  try {
-    const auto present = [&](const char* key) { return object.contains(key) && !object[key].is_null(); };
-    if (present("do_sample")) defaults.do_sample = object["do_sample"].get<bool>();
-    if (present("temperature")) defaults.temperature = object["temperature"].get<double>();
-    if (present("top_p")) defaults.top_p = object["top_p"].get<double>();
-    if (present("top_k")) defaults.top_k = object["top_k"].get<std::int32_t>();
-  } catch (const json::exception& error) {
-    throw Error(ExitCode::kBadData, path.string() + ": " + error.what());
+  if (const auto at = object.find("do_sample"); at != object.end() && !at->is_null()) {
+    if (!at->is_boolean())
+      throw Error(ExitCode::kBadData, where + ": do_sample is " + at->dump() + ", wanted true or false");
+    defaults.do_sample = at->get<bool>();
   }
-  defaults.eos_token_ids = ids_of(object, "eos_token_id", path.string());
+  defaults.temperature = number_of<double>(object, "temperature", 0, 100, where);
+  defaults.top_p = number_of<double>(object, "top_p", 0, 1, where);
+  defaults.top_k =
+      number_of<std::int32_t>(object, "top_k", 0, std::numeric_limits<std::int32_t>::max(), where);
+  defaults.eos_token_ids = ids_of(object, "eos_token_id", where);
   return defaults;
 }
 
@@ -70,13 +83,19 @@ std::unique_ptr<WeightSource> dummy_weights(const ModelShape& shape) {
   return std::make_unique<DummySource>(dummy);
 }
 
+std::optional<TokenId> id_of(const GgufFile& file, const char* key) {
+  const auto value = file.integer(key);
+  if (!value) return std::nullopt;
+  if (*value < 0 || *value > std::numeric_limits<TokenId>::max())
+    throw Error(ExitCode::kBadData,
+                file.file_name() + ": " + key + " is " + std::to_string(*value) + ", wanted a token id");
+  return static_cast<TokenId>(*value);
+}
+
 GgufVocabulary vocabulary_of(const GgufFile& file) {
   GgufVocabulary v;
   const auto text = [&](const char* key) { return std::string(file.string(key).value_or("")); };
-  const auto id = [&](const char* key) -> std::optional<TokenId> {
-    const auto value = file.integer(key);
-    return value ? std::optional<TokenId>(static_cast<TokenId>(*value)) : std::nullopt;
-  };
+  const auto id = [&](const char* key) { return id_of(file, key); };
   v.model = text("tokenizer.ggml.model");
   v.pre = text("tokenizer.ggml.pre");
   const auto strings = [&](const char* key) {
@@ -115,7 +134,7 @@ ModelFiles open_gguf(const std::string& name, bool with_tokenizer) {
   files.weights = std::make_unique<GgufSource>(file);
   if (with_tokenizer && has_vocabulary(*file)) files.tokenizer = make_tokenizer(vocabulary_of(*file));
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
-    if (const auto id = file->integer(key)) add_once(files.end_ids, static_cast<TokenId>(*id));
+    if (const auto id = id_of(*file, key)) add_once(files.end_ids, *id);
   return files;
 }
 

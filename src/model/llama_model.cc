@@ -1,6 +1,7 @@
 #include "model/llama_model.h"
 
 #include <algorithm>
+#include <string>
 
 namespace llm_tp {
 namespace {
@@ -76,6 +77,9 @@ void LlamaModel::forward(const Batch& batch, KvCache& cache) {
   rope_.fill(TensorView::matrix(angles_.data(), rows, shape_.head_dim), batch.positions);
   ops_.upload(cos_sin.data, std::as_bytes(std::span(angles_)));
 
+  for (TokenId token : batch.tokens)
+    LLM_TP_CHECK(token >= 0 && token < shape_.vocabulary,
+                 "a step with token " + std::to_string(token) + ", which is not in the vocabulary");
   ops_.embed(h, batch.tokens, *weights_.embedding, share_.vocab_rows);
   std::vector<int> owners;
   for (TokenId token : batch.tokens)

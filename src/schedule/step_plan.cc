@@ -33,6 +33,8 @@ StepPlan StepPlan::from_bytes(std::span<const std::byte> bytes, std::uint64_t ex
   LLM_TP_CHECK(plan.step == expected, "this rank expected step " + std::to_string(expected) + " and got " +
                                           std::to_string(plan.step));
   plan.kind = in.value<Kind>();
+  LLM_TP_CHECK(plan.kind == Kind::kRun || plan.kind == Kind::kReport || plan.kind == Kind::kStop,
+               "step plan of an unknown kind");
   plan.tokens = in.list<TokenId>();
   plan.slices = in.list<PlanSlice>();
   plan.pages = in.list<PageId>();

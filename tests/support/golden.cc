@@ -80,7 +80,8 @@ std::vector<HarbourPrompt> load_harbour_prompts() {
   for (const auto& entry : reference.at("prompts")) {
     prompts.push_back({entry.at("name").get<std::string>(), entry.value("prompt", std::string()),
                        entry.at("prompt_ids").get<std::vector<TokenId>>(),
-                       entry.at("greedy").at("ids").get<std::vector<TokenId>>()});
+                       entry.at("greedy").at("ids").get<std::vector<TokenId>>(),
+                       entry.at("greedy").at("text").get<std::string>()});
   }
   return prompts;
 }

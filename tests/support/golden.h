@@ -38,6 +38,7 @@ struct HarbourPrompt {
   std::string name;
   std::string prompt;  // the text; empty where the reference has none
   std::vector<TokenId> prompt_ids, greedy;
+  std::string text;  // of the greedy ids
 };
 std::vector<HarbourPrompt> load_harbour_prompts();
 

@@ -1,0 +1,71 @@
+#include "engine/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "model/llama_model.h"
+#include "tests/support/golden.h"
+#include "tests/weights/test_files.h"
+#include "weights/gguf.h"
+#include "weights/gguf_source.h"
+
+namespace llm_tp {
+namespace {
+
+TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
+  const auto file = GgufFile::open(load_golden_gguf("Q8_0").model);
+  const ModelShape shape = ModelShape::from_gguf(*file);
+  const GgufSource source(file);
+  const WeightLoader loader(shape, source, std::nullopt);
+  CpuBackend ops{CpuOptions{}};
+  for (const int world : {1, 2, 3, 7}) {
+    const ShardPlan plan = ShardPlan::make(shape, world, loader.units());
+    for (const DType kv_dtype : {DType::kF32, DType::kF16}) {
+      const auto memory = plan_memory(shape, loader, plan, ops, kv_dtype, 100);
+      ASSERT_EQ(memory.size(), static_cast<std::size_t>(world));
+      for (int rank = 0; rank < world; ++rank) {
+        const auto r = static_cast<std::size_t>(rank);
+        EXPECT_EQ(memory[r].weights, loader.bytes(plan, rank, ops).weights);
+        EXPECT_EQ(memory[r].workspace, LlamaModel::workspace_bytes(shape, plan, rank, 100));
+        for (const int page_tokens : {16, 48})
+          EXPECT_EQ(memory[r].kv_per_token * 5 * page_tokens,
+                    ops.kv_bytes(kv_shape_of(shape, plan.ranks[r], kv_dtype, 5, page_tokens)));
+        EXPECT_EQ(memory[r].total(1000),
+                  memory[r].weights + memory[r].workspace + 1000 * memory[r].kv_per_token);
+      }
+    }
+  }
+}
+
+TEST(PlanMemory, ARankWithoutHeadsHoldsNoCache) {
+  const auto file = GgufFile::open(load_golden_gguf("F16").model);
+  const ModelShape shape = ModelShape::from_gguf(*file);
+  const GgufSource source(file);
+  const WeightLoader loader(shape, source, std::nullopt);
+  const int world = static_cast<int>(shape.query_heads) + 1;
+  const auto memory = plan_memory(shape, loader, ShardPlan::make(shape, world, loader.units()),
+                                  CpuBackend(CpuOptions{}), DType::kF16, 1);
+  EXPECT_EQ(memory.back().kv_per_token, 0);
+  EXPECT_GT(memory.front().kv_per_token, 0);
+}
+
+TEST(CheckMemory, RefusesWithTheRankTheSumsAndTheKnobs) {
+  const RankMemory mine{std::int64_t{3} << 30, 1 << 20, 1 << 29};
+  expect_error(ExitCode::kOutOfMemory,
+               {"rank 5", "4.50 GiB", "weights 3.00 GiB", "KV cache 1.00 GiB", "workspace 512.00 MiB",
+                "9.00 GiB", "8.00 GiB", "--max-context", "--kv-dtype", "--dtype"},
+               [&] { check_memory(5, mine, 1024, std::int64_t{9} << 30, std::int64_t{8} << 30); });
+  EXPECT_NO_THROW(check_memory(5, mine, 1024, std::int64_t{8} << 30, std::int64_t{8} << 30));
+}
+
+TEST(AvailableMemory, IsMoreThanNothing) { EXPECT_GT(available_memory(), 1 << 20); }
+
+TEST(MemoryText, HasTwoDigitsAndTheLargestUnit) {
+  EXPECT_EQ(memory_text(0), "0 B");
+  EXPECT_EQ(memory_text(1023), "1023 B");
+  EXPECT_EQ(memory_text(1536), "1.50 KiB");
+  EXPECT_EQ(memory_text(std::int64_t{5} << 40), "5.00 TiB");
+}
+
+}  // namespace
+}  // namespace llm_tp

@@ -1,0 +1,135 @@
+#include "schedule/step_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "base/error.h"
+
+namespace llm_tp {
+namespace {
+
+/// Two sequences: three rows from position 16 and one row from position 5; two rows are scored.
+StepPlan good_plan() {
+  StepPlan plan;
+  plan.step = 41;
+  plan.tokens = {7, 8, 9, 10};
+  plan.slices = {{3, 16, 0, 2}, {1, 5, 2, 1}};
+  plan.pages = {4, 5, 6};
+  plan.copy_from = {1};
+  plan.copy_to = {6};
+  plan.suppressed = {2, 3};
+  plan.scored.resize(2);
+  plan.scored[0].row = 2;
+  plan.scored[0].temperature = 0.5F;
+  plan.scored[1].row = 3;
+  plan.scored[1].suppressed = 2;
+  return plan;
+}
+
+TEST(StepPlan, ArrivesAsItWasSent) {
+  const StepPlan sent = good_plan();
+  const std::vector<std::byte> bytes = sent.to_bytes();
+  const StepPlan plan = StepPlan::from_bytes(bytes, 41);
+  EXPECT_EQ(plan.step, sent.step);
+  EXPECT_EQ(plan.kind, StepPlan::Kind::kRun);
+  EXPECT_EQ(plan.tokens, sent.tokens);
+  EXPECT_EQ(plan.pages, sent.pages);
+  ASSERT_EQ(plan.slices.size(), 2U);
+  EXPECT_EQ(plan.slices[0].first_position, 16);
+  EXPECT_EQ(plan.slices[1].first_page, 2);
+  EXPECT_EQ(plan.copy_from, sent.copy_from);
+  EXPECT_EQ(plan.copy_to, sent.copy_to);
+  EXPECT_EQ(plan.suppressed, sent.suppressed);
+  ASSERT_EQ(plan.scored.size(), 2U);
+  EXPECT_EQ(plan.scored[0].temperature, 0.5F);
+  EXPECT_EQ(plan.to_bytes(), bytes);
+}
+
+TEST(StepPlan, StopAndReportAreWholePlans) {
+  for (const StepPlan::Kind kind : {StepPlan::Kind::kStop, StepPlan::Kind::kReport}) {
+    StepPlan plan;
+    plan.step = 3;
+    plan.kind = kind;
+    EXPECT_EQ(StepPlan::from_bytes(plan.to_bytes(), 3).kind, kind);
+  }
+}
+
+void refused(const std::vector<std::byte>& bytes, const std::string& word) {
+  try {
+    StepPlan::from_bytes(bytes, 41);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBug);
+    EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    return;
+  }
+  ADD_FAILURE() << "no error that says " << word;
+}
+void refused(const std::function<void(StepPlan&)>& change, const std::string& word) {
+  StepPlan plan = good_plan();
+  change(plan);
+  refused(plan.to_bytes(), word);
+}
+
+TEST(StepPlan, EveryShortenedMessageIsRefused) {
+  const std::vector<std::byte> bytes = good_plan().to_bytes();
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    refused(std::vector<std::byte>(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length)), "");
+}
+
+TEST(StepPlan, MoreBytesThanThePlanAreRefused) {
+  std::vector<std::byte> bytes = good_plan().to_bytes();
+  bytes.push_back(std::byte{0});
+  refused(bytes, "length");
+}
+
+TEST(StepPlan, AListLongerThanTheMessageIsRefusedWithoutAllocatingIt) {
+  std::vector<std::byte> bytes = good_plan().to_bytes();
+  const std::size_t count_of_tokens = 4 + 8 + 4;  // format, step, kind
+  for (std::size_t i = 0; i < 8; ++i) bytes[count_of_tokens + i] = std::byte{0xFF};
+  refused(bytes, "short");
+}
+
+TEST(StepPlan, AnotherFormatIsRefused) {
+  std::vector<std::byte> bytes = good_plan().to_bytes();
+  bytes[0] ^= std::byte{1};
+  refused(bytes, "format");
+}
+
+TEST(StepPlan, AnotherStepIsRefusedWithBothNumbers) {
+  refused([](StepPlan& plan) { plan.step = 42; }, "expected step 41 and got 42");
+}
+
+TEST(StepPlan, AnUnknownKindIsRefused) {
+  refused([](StepPlan& plan) { plan.kind = static_cast<StepPlan::Kind>(9); }, "kind");
+}
+
+TEST(StepPlan, SlicesThatDoNotCoverTheTokensAreRefused) {
+  refused([](StepPlan& plan) { plan.tokens.push_back(1); }, "cover");
+  refused([](StepPlan& plan) { plan.slices.pop_back(); }, "cover");
+  refused([](StepPlan& plan) { plan.slices[0].rows = 0; }, "slice");
+  refused([](StepPlan& plan) { plan.slices[0].rows = -1; }, "slice");
+}
+
+TEST(StepPlan, PageTablesOutsideThePlanAreRefused) {
+  refused([](StepPlan& plan) { plan.slices[0].pages = 4; }, "page table");
+  refused([](StepPlan& plan) { plan.slices[0].pages = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.slices[1].first_page = 3; }, "page table");
+  refused([](StepPlan& plan) { plan.slices[1].first_page = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.slices[1].first_position = -1; }, "slice");
+}
+
+TEST(StepPlan, CopiesWithoutATargetAreRefused) {
+  refused([](StepPlan& plan) { plan.copy_to.clear(); }, "length");
+}
+
+TEST(StepPlan, ScoredRowsItDoesNotHaveAreRefused) {
+  refused([](StepPlan& plan) { plan.scored[1].row = 4; }, "row");
+  refused([](StepPlan& plan) { plan.scored[0].row = -1; }, "row");
+  refused([](StepPlan& plan) { plan.scored[1].suppressed = 3; }, "row");
+  refused([](StepPlan& plan) { plan.scored[1].first_suppressed = 1; }, "row");
+}
+
+}  // namespace
+}  // namespace llm_tp
