@@ -5,7 +5,6 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/embed.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/kv_cache.h"
 #include "kernels/cpu/linear.h"
@@ -32,14 +31,14 @@ CpuBackend::~CpuBackend() = default;
 
 std::string CpuBackend::description() const {
   const int threads = pool_->threads();
-  return "cpu " + instruction_set() + ", " + std::to_string(threads) +
+  return "cpu " + std::string(name_of(instruction_set())) + ", " + std::to_string(threads) +
          (threads == 1 ? " thread" : " threads");
 }
 DeviceBuffer CpuBackend::allocate(std::size_t bytes) { return allocate_host(bytes); }
 
 std::int64_t CpuBackend::packed_bytes(const WeightSpec& spec) const { return llm_tp::packed_bytes(spec); }
 std::unique_ptr<PackedWeight> CpuBackend::pack(const WeightSpec& spec, const RowReader& read) {
-  return pack_weight(*pool_, spec, read);
+  return pack_weight(*pool_, weights_memory_, spec, read);
 }
 std::int64_t CpuBackend::kv_bytes(const KvShape& shape) const { return CpuKvCache::bytes_of(shape); }
 std::unique_ptr<KvCache> CpuBackend::make_kv_cache(const KvShape& shape) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/device.h"
 
@@ -44,6 +45,7 @@ class CpuBackend : public DeviceBackend {
  private:
   CpuOptions options_;
   std::unique_ptr<ThreadPool> pool_;
+  HostArena weights_memory_;
 };
 
 }  // namespace llm_tp

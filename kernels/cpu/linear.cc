@@ -1,27 +1,41 @@
 #include "kernels/cpu/linear.h"
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/linear_kernels.h"
 
 namespace llm_tp {
 namespace {
 
 constexpr std::int64_t kActivationBytes =
-    192 << 10;  // rows of x that stay in level-2 cache while the weights pass once
+    192 << 10;                            // rows of x that stay in level-2 cache while the weights pass once
+constexpr std::int64_t kTileBorder = 48;  // a multiple of the rows of every kernel's tiles
 constexpr std::int64_t kWeightBytes = 256 << 10;  // of a chunk when there are few rows
 
 /// Rounded activations of one call, kept between calls to save the allocation.
-struct RoundedRows {
+struct RoundedStorage {
   std::vector<std::int8_t> q;
   std::vector<float> d, dsum;
-  std::vector<std::int32_t> sum;
-  void reserve(std::int64_t rows, std::int64_t columns) {
+  std::vector<std::int32_t> minus8q;
+  cpu::RoundedRows reserve(std::int64_t rows, std::int64_t columns) {
     const auto n = static_cast<std::size_t>(rows * columns);
-    if (q.size() < n) q.resize(n), d.resize(n / 32), dsum.resize(n / 32), sum.resize(n / 32);
+    if (q.size() < n) q.resize(n), d.resize(n / 32), dsum.resize(n / 32), minus8q.resize(n / 32);
+    return {q.data(), d.data(), dsum.data(), minus8q.data()};
   }
 };
+
+const cpu::LinearKernels& kernels_in_use() {
+  return instruction_set() == InstructionSet::kAvx512Vnni ? cpu::kLinearAvx512Vnni : cpu::kLinearAvx2;
+}
+
+const cpu::WeightKernels& kernels_of(const cpu::LinearKernels& kernels, DType dtype) {
+  for (int i = 0; i < kernels.weight_count; ++i)
+    if (kernels.weights[i].dtype == dtype) return kernels.weights[i];
+  throw_bug("kernels_of", __FILE__, __LINE__, "no kernels for weights of " + std::string(name_of(dtype)));
+}
 
 }  // namespace
 
@@ -48,32 +62,28 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   }
 
   cpu::LinearJob job{};
-  job.dtype = spec.dtype;
-  job.int8_activations = is_quantised(spec.dtype) && activations == ActivationKind::kInt8;
   job.panels = w.panel(0), job.panel_bytes = w.panel_bytes(), job.rows = spec.rows, job.columns = columns;
   job.roots = plans.data(), job.root_count = static_cast<int>(roots);
   job.x = x.row(0), job.x_stride = x.row_stride;
   job.out = out.row(0), job.out_stride = out.row_stride, job.root_stride = rows * out.row_stride;
   job.bias = bias;
-  const cpu::LinearKernels& kernels = cpu::kLinearAvx2;
+  const cpu::LinearKernels& kernels = kernels_in_use();
+  const cpu::WeightKernels& weights = kernels_of(kernels, spec.dtype);
+  const bool int8 = weights.int8 != nullptr && activations == ActivationKind::kInt8;
+  const cpu::PanelKernel run_panels = int8 ? weights.int8 : weights.exact;
 
-  thread_local RoundedRows rounded;
-  if (job.int8_activations) {
-    rounded.reserve(rows, columns);
-    job.xq = rounded.q.data(), job.xd = rounded.d.data(), job.xsum = rounded.dsum.data(),
-    job.xi = rounded.sum.data();
-    RoundedRows& target = rounded;  // of this thread, also inside the chunks
-    constexpr std::int64_t kRowsAtOnce = 16;
-    pool.run(static_cast<int>((rows + kRowsAtOnce - 1) / kRowsAtOnce), [&](int chunk, int) {
-      for (std::int64_t t = chunk * kRowsAtOnce; t < std::min(rows, (chunk + 1) * kRowsAtOnce); ++t)
-        kernels.quantise(x.row(t), columns, target.q.data() + t * columns, target.d.data() + t * columns / 32,
-                         target.dsum.data() + t * columns / 32, target.sum.data() + t * columns / 32);
+  if (int8) {
+    thread_local RoundedStorage storage;
+    job.rounded = storage.reserve(rows, columns);
+    pool.run(static_cast<int>((rows + kernels.int8_rows - 1) / kernels.int8_rows), [&](int chunk, int) {
+      const std::int64_t t = std::int64_t{chunk} * kernels.int8_rows;
+      kernels.round(job, t, std::min(rows, t + kernels.int8_rows));
     });
   }
 
-  const std::int64_t row_size = job.int8_activations ? columns * 11 / 8 : columns * 4;
-  const std::int64_t rows_at_once =
-      std::max<std::int64_t>(24, kActivationBytes / std::max<std::int64_t>(row_size, 1) / 12 * 12);
+  const std::int64_t row_bytes = int8 ? columns * 11 / 8 : columns * 4;
+  const std::int64_t rows_at_once = std::max<std::int64_t>(
+      kTileBorder, kActivationBytes / std::max<std::int64_t>(row_bytes, 1) / kTileBorder * kTileBorder);
   const std::int64_t panels = w.panels();
   const std::int64_t heavy = rows > 8 ? 4 : std::max<std::int64_t>(1, kWeightBytes / w.panel_bytes());
   const std::int64_t chunk_panels =
@@ -85,7 +95,7 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
     const std::int64_t begin = chunk * chunk_panels,
                        end = alone ? panels : std::min(panels, begin + chunk_panels);
     for (std::int64_t t = 0; t < rows; t += rows_at_once)
-      kernels.panels(job, begin, end, t, std::min(rows, t + rows_at_once));
+      run_panels(job, begin, end, t, std::min(rows, t + rows_at_once));
   });
 }
 

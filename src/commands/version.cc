@@ -9,7 +9,7 @@
 namespace llm_tp {
 
 void version_command(const CommandLine& line) {
-  const std::string set = instruction_set();
+  const std::string set(name_of(instruction_set()));
   if (line.json)
     return print_json({{"version", LLM_TP_VERSION},
                        {"build", LLM_TP_BUILD_TYPE},

@@ -1,0 +1,28 @@
+#include <immintrin.h>
+
+#include <cstddef>
+
+#include "kernels/cpu/linear_kernels.h"
+#include "kernels/cpu/packed_layout.h"
+
+// Compiled with AVX-512 F, BW, VL and VNNI. Every function here has internal linkage: see vector_avx2-inl.h.
+
+namespace llm_tp::cpu {
+namespace {
+
+#include "kernels/cpu/vector_avx512-inl.h"
+
+#include "kernels/cpu/tile-inl.h"
+
+#include "kernels/cpu/exact_tile-inl.h"
+
+#include "kernels/cpu/int8_tile_avx512-inl.h"
+
+#include "kernels/cpu/int8_panels-inl.h"
+#include "kernels/cpu/round-inl.h"
+
+}  // namespace
+
+const LinearKernels kLinearAvx512Vnni{kWeightKernels, kWeightKernelCount, kInt8Rows, round_rows};
+
+}  // namespace llm_tp::cpu
