@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <new>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -28,6 +30,10 @@ GroupKind kind_of(Communication choice) {
 /// A rank that fails alone ends all of them: the others may be waiting for it.
 int fail(MpiSession* session, ExitCode code, const std::string& message) {
   const bool several = session != nullptr && session->world() > 1;
+  // A lost rank is seen by all that are left: the lowest of them speaks and ends the others before their
+  // turn.
+  if (several && code == ExitCode::kTryAgain)
+    std::this_thread::sleep_for(std::min(session->rank(), 4) * std::chrono::seconds(1));
   log_error(several ? "rank " + std::to_string(session->rank()) + " on " + session->host() + ": " + message
                     : message);
   if (several) session->abort(code);

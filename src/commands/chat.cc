@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "commands/commands.h"
 #include "commands/generation.h"
+#include "commands/standard_output.h"
 #include "text/chat_template.h"
 
 namespace llm_tp {
@@ -29,7 +30,7 @@ void chat_command(const Group& group, const CommandLine& line) {
     if (config.generation.system) messages.push_back({"system", *config.generation.system});
     std::int32_t turn = 0;
     for (std::string said;
-         std::fputs("> ", stdout), std::fflush(stdout), std::getline(std::cin, said) && !said.empty();) {
+         std::fputs("> ", stdout), flush_stdout(), std::getline(std::cin, said) && !said.empty();) {
       messages.push_back({"user", said});
       GenerationPlan next = plan;
       try {
@@ -44,7 +45,7 @@ void chat_command(const Group& group, const CommandLine& line) {
       Completion completion(files.tokenizer.get(), plan.stops, plan.include_stop);
       leader.run([&](const Progress& progress) {
         std::fputs(completion.push(progress).c_str(), stdout);
-        std::fflush(stdout);
+        flush_stdout();
         if (completion.stopped()) leader.scheduler().cancel(id);
       });
       std::puts("");

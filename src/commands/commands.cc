@@ -3,12 +3,13 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "commands/standard_output.h"
 
 namespace llm_tp {
 
-void run_command(const Group& group, const CommandLine& line) {
-  set_log_level(group.leads() ? line.resolved.config.log_level : LogLevel::kError);
-  for (const std::string& warning : line.resolved.warnings) log_warning(warning);
+namespace {
+
+void run(const Group& group, const CommandLine& line) {
   if (!line.help.empty()) {
     if (group.leads()) std::fputs(line.help.c_str(), stdout);
     return;
@@ -23,6 +24,18 @@ void run_command(const Group& group, const CommandLine& line) {
     if (line.command == "inspect") inspect_command(line);
     if (line.command == "config") config_command(line);
     if (line.command == "version") version_command(line);
+  });
+}
+
+}  // namespace
+
+void run_command(const Group& group, const CommandLine& line) {
+  set_log_level(group.leads() ? line.resolved.config.log_level : LogLevel::kError);
+  for (const std::string& warning : line.resolved.warnings) log_warning(warning);
+  run(group, line);
+  // A job whose output was lost has not succeeded.
+  agree(group, [&] {
+    if (group.leads()) flush_stdout();
   });
 }
 

@@ -8,6 +8,7 @@
 #include "commands/commands.h"
 #include "commands/generation.h"
 #include "commands/json_output.h"
+#include "commands/standard_output.h"
 
 namespace llm_tp {
 namespace {
@@ -93,7 +94,7 @@ void generate_command(const Group& group, const CommandLine& line) {
         std::fwrite(text.data(), 1, text.size(), stdout);
       else
         std::printf("%d ", completion.tokens().back().id);
-      std::fflush(stdout);
+      flush_stdout();
     });
     if (streams) return static_cast<void>(std::puts(""));
     if (!line.json) {

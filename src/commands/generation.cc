@@ -1,6 +1,7 @@
 #include "commands/generation.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -31,6 +32,9 @@ std::vector<TokenId> end_ids(const GenerationConfig& generation, const ModelFile
 }  // namespace
 
 std::string read_text(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw Error(ExitCode::kBadData, path + ": is a folder, wanted a text file");
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ExitCode::kMissingFile, path + ": cannot be read");
   std::string text;
@@ -39,6 +43,7 @@ std::string read_text(const std::string& path) {
     text.append(part.data(), static_cast<std::size_t>(file.gcount()));
     if (text.size() > (std::size_t{64} << 20)) throw Error(ExitCode::kUsage, path + ": larger than 64 MiB");
   }
+  if (file.bad()) throw Error(ExitCode::kIoError, path + ": cannot be read to its end");
   return text;
 }
 

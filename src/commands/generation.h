@@ -9,7 +9,8 @@
 
 namespace llm_tp {
 
-/// A file's whole text. Errors: kMissingFile; kUsage where it is larger than 64 MiB.
+/// A file's whole text. Errors: kMissingFile; kBadData for a folder; kIoError; kUsage where it is larger than
+/// 64 MiB.
 std::string read_text(const std::string& path);
 
 /// What `generate` and `chat` ask for, with the model's own defaults filled in.
