@@ -108,8 +108,8 @@ TEST(StepPlan, AnUnknownKindIsRefused) {
 TEST(StepPlan, SlicesThatDoNotCoverTheTokensAreRefused) {
   refused([](StepPlan& plan) { plan.tokens.push_back(1); }, "cover");
   refused([](StepPlan& plan) { plan.slices.pop_back(); }, "cover");
-  refused([](StepPlan& plan) { plan.slices[0].rows = 0; }, "slice");
-  refused([](StepPlan& plan) { plan.slices[0].rows = -1; }, "slice");
+  refused([](StepPlan& plan) { plan.slices.push_back({0, 0, 0, 1}); }, "page table");
+  refused([](StepPlan& plan) { plan.slices[0].rows = -1; }, "page table");
 }
 
 TEST(StepPlan, PageTablesOutsideThePlanAreRefused) {
