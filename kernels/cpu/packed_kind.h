@@ -7,7 +7,8 @@
 namespace llm_tp::cpu {
 
 /// What packing and unpacking know of a dtype; the kernels know its PackedLayout. A new format is a layout, a
-/// row of the table in packed_kind.cc, and the kernels' way to read a block (panel_blocks_*.h).
+/// row of the table in packed_kind.cc, a way to read its blocks in exact_tile-inl.h and in each
+/// int8_tile_*-inl.h, and a row of the table in int8_panels-inl.h.
 struct PackedKind {
   DType dtype;
   std::int64_t columns;      // k of a block
