@@ -148,7 +148,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   const auto rank = static_cast<std::size_t>(group.rank());
   // Every sequence may leave its last page partly empty.
   const std::int64_t pages = (load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences;
-  std::unique_ptr<LlamaModel> model;
+  std::unique_ptr<Decoder> model;
   std::unique_ptr<KvCache> cache;
   std::int64_t weights_and_kv = 0;
   agree(group, [&] {
@@ -177,7 +177,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   const auto page_count = static_cast<PageId>(pages);
   agree(group, [&] {
     RankWeights weights = loader->load(plan, group.rank(), *ops, LoadProgress(group.leads()));
-    model = std::make_unique<LlamaModel>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
+    model = std::make_unique<Decoder>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
                                          load.most_rows);
     cache = ops->make_kv_cache(
         kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, page_count, config.page_tokens));

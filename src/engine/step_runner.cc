@@ -22,7 +22,8 @@ struct BatchStorage {
       slices.push_back(
           {row, s.rows, s.first_position,
            std::span(plan.pages)
-               .subspan(static_cast<std::size_t>(s.first_page), static_cast<std::size_t>(s.pages))});
+               .subspan(static_cast<std::size_t>(s.first_page), static_cast<std::size_t>(s.pages)),
+           s.prompt_tokens});
       for (std::int32_t i = 0; i < s.rows; ++i) positions.push_back(s.first_position + i);
       row += s.rows;
     }
@@ -35,7 +36,7 @@ bool may_need_more(const RowRequest& request) {
 
 }  // namespace
 
-StepRunner::StepRunner(LlamaModel& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
+StepRunner::StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
                        ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
     : model_(model),
       ops_(ops),
@@ -50,8 +51,8 @@ std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
   const BatchStorage storage(plan);
   model_.forward({plan.tokens, storage.positions, storage.slices}, cache_);
   std::vector<RowResult> results;
-  for (std::size_t begin = 0; begin < plan.scored.size(); begin += LlamaModel::kScoredRows) {
-    auto part = score(plan, begin, std::min(plan.scored.size(), begin + LlamaModel::kScoredRows));
+  for (std::size_t begin = 0; begin < plan.scored.size(); begin += Decoder::kScoredRows) {
+    auto part = score(plan, begin, std::min(plan.scored.size(), begin + Decoder::kScoredRows));
     std::move(part.begin(), part.end(), std::back_inserter(results));
   }
   return results;

@@ -3,7 +3,7 @@
 
 #include "comm/control_channel.h"
 #include "decoding/sampler.h"
-#include "model/llama_model.h"
+#include "model/decoder.h"
 #include "schedule/step_plan.h"
 
 namespace llm_tp {
@@ -19,7 +19,7 @@ struct RankReport {
 /// Runs step plans on one rank. All ranks run the same plans in the same order. One thread.
 class StepRunner {
  public:
-  StepRunner(LlamaModel& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
+  StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
              ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
   /// On rank 0: one result for each of plan.scored. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
@@ -31,7 +31,7 @@ class StepRunner {
   std::vector<RowCandidates> look_at(const StepPlan& plan, std::size_t begin, std::size_t end,
                                      TensorView logits, const std::vector<std::uint8_t>& whole);
 
-  LlamaModel& model_;
+  Decoder& model_;
   DeviceBackend& ops_;
   KvCache& cache_;
   Communicator& ranks_;

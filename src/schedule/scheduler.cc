@@ -86,7 +86,8 @@ void Scheduler::plan_rows(StepPlan& plan, Sequence& sequence, std::int32_t rows)
     sequence.pages.push_back(allocator_.take());
   const auto first_row = static_cast<std::int32_t>(plan.tokens.size());
   plan.slices.push_back({rows, sequence.done, static_cast<std::int32_t>(plan.pages.size()),
-                         static_cast<std::int32_t>(sequence.pages.size())});
+                         static_cast<std::int32_t>(sequence.pages.size()),
+                         static_cast<std::int32_t>(sequence.request.prompt.size())});
   plan.pages.insert(plan.pages.end(), sequence.pages.begin(), sequence.pages.end());
   for (std::int32_t i = 0; i < rows; ++i) {
     const std::int32_t position = sequence.done + i;

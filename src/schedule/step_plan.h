@@ -15,6 +15,7 @@ struct PlanSlice {
   std::int32_t first_position = 0;
   std::int32_t first_page = 0;  // of this sequence, in StepPlan::pages
   std::int32_t pages = 0;
+  std::int32_t prompt_tokens = 0;  // of the sequence; rotary embeddings may depend on it
 };
 
 /// One step of the whole group, made by rank 0: complete, so that a rank needs nothing but its weights and KV

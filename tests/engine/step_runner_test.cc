@@ -71,7 +71,7 @@ class Rank {
   SafetensorsSource source_;
   WeightLoader loader_;
   ShardPlan plan_;
-  LlamaModel model_;
+  Decoder model_;
   std::unique_ptr<KvCache> cache_;
 
  public:

@@ -90,9 +90,9 @@ TEST(Parity, AddWithBias) {
   std::vector<float> got = random_floats(3 * 37, 11), want = got, x = random_floats(3 * 37, 12),
                      bias = random_floats(37, 13);
   fast.add(TensorView::matrix(got.data(), 3, 37), TensorView::matrix(x.data(), 3, 37),
-           TensorView::vector(bias.data(), 37));
+           TensorView::vector(bias.data(), 37), 0.5f);
   exact.add(TensorView::matrix(want.data(), 3, 37), TensorView::matrix(x.data(), 3, 37),
-            TensorView::vector(bias.data(), 37));
+            TensorView::vector(bias.data(), 37), 0.5f);
   expect_close(got, want, kFourUlp, "add");
 }
 

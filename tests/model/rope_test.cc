@@ -30,7 +30,8 @@ void expect_angles(const RopeSettings& settings, std::int64_t head_dim, const Wa
   const std::vector<std::int32_t> positions{0, 1, 2, 17, 511, 8191, 131071, 1048575};
   const auto rows = static_cast<std::int64_t>(positions.size());
   std::vector<float> out(static_cast<std::size_t>(rows * head_dim));
-  rope.fill(TensorView::matrix(out.data(), rows, head_dim), positions);
+  const std::vector<std::int32_t> lengths(positions.size(), 1);
+  rope.fill(TensorView::matrix(out.data(), rows, head_dim), positions, lengths);
   for (std::int64_t t = 0; t < rows; ++t)
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       const long double angle = 2 * std::acos(-1.0L) * positions[static_cast<std::size_t>(t)] / wavelength(i);

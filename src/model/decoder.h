@@ -1,5 +1,5 @@
 #pragma once
-#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,15 +10,15 @@ namespace llm_tp {
 
 /// One rank's share of a decoder: embedding, layers, final norm and LM head. All ranks call forward() and
 /// logits() in the same order with the same batch. One thread.
-class LlamaModel {
+class Decoder {
  public:
   /// Rows whose logits are computed at once.
   static constexpr std::int64_t kScoredRows = 16;
 
-  LlamaModel(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights,
-             DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows);
-  LlamaModel(const LlamaModel&) = delete;
-  LlamaModel& operator=(const LlamaModel&) = delete;
+  Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights, DeviceBackend& ops,
+          Communicator& ranks, std::int64_t most_rows);
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
 
   /// Runs the batch through all layers; keys and values of its rows are in the cache afterwards.
   void forward(const Batch& batch, KvCache& cache);
@@ -32,6 +32,9 @@ class LlamaModel {
                                       std::int64_t most_rows);
 
  private:
+  void embed(TensorView h, std::span<const TokenId> tokens);
+  TensorView angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch);
+
   ModelShape shape_;
   RankShare share_;
   RankWeights weights_;
@@ -39,8 +42,9 @@ class LlamaModel {
   Communicator& ranks_;
   std::int64_t most_rows_;
   Rope rope_;
-  std::vector<float> angles_;  // of the step's rows, as workspace_.cos_sin
-  TreeParts output_parts_, down_parts_;
+  std::optional<Rope> local_rope_;
+  std::vector<float> angles_;  // of the step's rows, on the host
+  LayerSums sums_;
   std::vector<int> vocabulary_ends_;  // of each rank: who owns an embedding row
   std::vector<DecoderLayer> layers_;
   Workspace workspace_;
