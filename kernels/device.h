@@ -83,7 +83,7 @@ class KvCache {
 struct BatchSlice {
   std::int32_t first_row = 0, rows = 0;
   std::int32_t first_position = 0;
-  std::span<const PageId> pages;    // page p holds positions [p * page_tokens, (p + 1) * page_tokens)
+  std::span<const PageId> pages;   // page p holds positions [p * page_tokens, (p + 1) * page_tokens)
   std::int32_t prompt_tokens = 0;  // of the sequence, for rotary embeddings that depend on its length
 };
 
@@ -156,8 +156,8 @@ class DeviceBackend {
   virtual void norm_heads(TensorView x, TensorView weight, float eps) = 0;
   /// out [heads, T]: the sums of squares of every head of x [T, heads * head_dim].
   virtual void head_squares(TensorView out, TensorView x) = 0;
-  /// Root-mean-square norm of rows of which x [T,N] is a part in place, weight [N]: the squares of all `width`
-  /// elements are the sum of the column [heads] of squares [heads, T], in order.
+  /// Root-mean-square norm of rows of which x [T,N] is a part in place, weight [N]: the squares of all
+  /// `width` elements are the sum of the column [heads] of squares [heads, T], in order.
   virtual void norm_by_squares(TensorView x, TensorView squares, std::int64_t width, TensorView weight,
                                float eps) = 0;
   /// out [R, >= T, N]: the sums at the R = w.roots().size() roots of this rank's leaves, in the first T rows

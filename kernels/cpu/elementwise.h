@@ -7,8 +7,8 @@ namespace llm_tp {
 /// DeviceBackend::silu_mul: (gate / (1 + exp(-gate))) * up, each step rounded.
 void silu_mul(ThreadPool& pool, TensorView out, TensorView gate_up);
 
-/// DeviceBackend::gelu_mul: (gate / (1 + exp(inner * -2 sqrt(2 / pi)))) * up with inner = fma(gate^3, 0.044715,
-/// gate), each step rounded.
+/// DeviceBackend::gelu_mul: (gate / (1 + exp(inner * -2 sqrt(2 / pi)))) * up with inner = fma(gate^3,
+/// 0.044715, gate), each step rounded.
 void gelu_mul(ThreadPool& pool, TensorView out, TensorView gate_up);
 
 /// DeviceBackend::add: h + (x + bias) * factor.

@@ -90,8 +90,8 @@ void head_squares(ThreadPool& pool, TensorView out, TensorView x) {
   });
 }
 
-void norm_by_squares(ThreadPool& pool, TensorView x, TensorView squares, std::int64_t width, TensorView weight,
-                     float eps) {
+void norm_by_squares(ThreadPool& pool, TensorView x, TensorView squares, std::int64_t width,
+                     TensorView weight, float eps) {
   LLM_TP_CHECK(squares.columns() == x.rows() && weight.columns() == x.columns(),
                "norm_by_squares: squares are not [heads, T] or weight is not [N]");
   const auto scale = HWY_DYNAMIC_DISPATCH(scale_by_squares);

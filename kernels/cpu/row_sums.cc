@@ -18,7 +18,8 @@ namespace llm_tp::HWY_NAMESPACE {
 void add_weighted(float* out, const float* x, float weight, std::int64_t width) {
   const Lanes16 by = broadcast(weight);
   const std::int64_t whole = width / kLanes * kLanes, rest = width - whole;
-  for (std::int64_t i = 0; i < whole; i += kLanes) store16(fused(by, load16(x + i), load16(out + i)), out + i);
+  for (std::int64_t i = 0; i < whole; i += kLanes)
+    store16(fused(by, load16(x + i), load16(out + i)), out + i);
   if (rest > 0)
     store_some(fused(by, load_some(x + whole, rest), load_some(out + whole, rest)), out + whole, rest);
 }
@@ -47,8 +48,7 @@ void add_rows(ThreadPool& pool, TensorView out, TensorView x, std::span<const st
   run_rows(pool, runs, kColumns * x.rows(), [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t first = begin * kColumns, last = std::min(width, end * kColumns);
     for (std::size_t i = 0; i < rows.size(); ++i)
-      kernel(out.row(rows[i]) + first, x.row(static_cast<std::int64_t>(i)) + first, weights[i],
-             last - first);
+      kernel(out.row(rows[i]) + first, x.row(static_cast<std::int64_t>(i)) + first, weights[i], last - first);
   });
 }
 

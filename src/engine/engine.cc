@@ -178,7 +178,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   agree(group, [&] {
     RankWeights weights = loader->load(plan, group.rank(), *ops, LoadProgress(group.leads()));
     model = std::make_unique<Decoder>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
-                                         load.most_rows);
+                                      load.most_rows);
     cache = ops->make_kv_cache(
         kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, page_count, config.page_tokens));
   });

@@ -19,8 +19,8 @@ struct RankReport {
 /// Runs step plans on one rank. All ranks run the same plans in the same order. One thread.
 class StepRunner {
  public:
-  StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
-             ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
+  StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks, ControlChannel& control,
+             std::int64_t vocabulary, std::int64_t weights_and_kv);
   /// On rank 0: one result for each of plan.scored. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank. Elsewhere: empty.

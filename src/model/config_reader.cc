@@ -42,14 +42,16 @@ ModelShape ModelShape::from_config(const std::filesystem::path& config_json) {
   const ConfigKeys keys(object, config_json.string());
   const Family& family = family_from(keys);
   if (keys.has("quantization_config"))
-    keys.refuse("quantization_config is not supported; use an unquantised checkpoint with --dtype, or a GGUF file");
+    keys.refuse(
+        "quantization_config is not supported; use an unquantised checkpoint with --dtype, or a GGUF file");
   check_activation(keys, family.style);
   ModelShape shape;
   shape.architecture = family.architecture;
   shape.style = family.style;
   shape.hidden = keys.required("hidden_size");
   shape.layers = keys.required("num_hidden_layers");
-  if (shape.layers > 4096) keys.refuse("num_hidden_layers is " + std::to_string(shape.layers) + ", more than the 4096 supported");
+  if (shape.layers > 4096)
+    keys.refuse("num_hidden_layers is " + std::to_string(shape.layers) + ", more than the 4096 supported");
   shape.query_heads = keys.required("num_attention_heads");
   shape.kv_heads = keys.has("num_key_value_heads") ? keys.required("num_key_value_heads") : shape.query_heads;
   if (keys.has("head_dim"))
@@ -59,8 +61,8 @@ ModelShape ModelShape::from_config(const std::filesystem::path& config_json) {
                 std::to_string(shape.query_heads));
   else
     shape.head_dim = shape.hidden / shape.query_heads;
-  shape.mlp_columns = family.has_experts ? keys.integer("intermediate_size").value_or(0)
-                                         : keys.required("intermediate_size");
+  shape.mlp_columns =
+      family.has_experts ? keys.integer("intermediate_size").value_or(0) : keys.required("intermediate_size");
   shape.vocabulary = keys.required("vocab_size");
   shape.context = keys.has("max_position_embeddings") ? keys.required("max_position_embeddings") : 2048;
   shape.norm_epsilon = keys.real("rms_norm_eps", 1e-6);

@@ -11,7 +11,8 @@ namespace llm_tp {
 /// went in. Norms stand before them (Touvron et al. 2023), after them, or both, as the family has it.
 class DecoderLayer {
  public:
-  DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights, int layer);
+  DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights,
+               int layer);
   /// h [T,H], the same on every rank, is carried through the layer.
   void forward(const StepContext& step, TensorView h) const;
 

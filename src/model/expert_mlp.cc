@@ -11,8 +11,7 @@ ExpertMlp::ExpertMlp(const ModelShape& shape, const LayerWeights& weights)
 }
 
 TensorView ExpertMlp::router_logits(const StepContext& step, TensorView x, const PackedWeight& router) const {
-  const TensorView logits =
-      TensorView::matrix(step.workspace.routed.floats(), x.rows(), router.spec().rows);
+  const TensorView logits = TensorView::matrix(step.workspace.routed.floats(), x.rows(), router.spec().rows);
   step.ops.linear(logits, x, router, {});
   return step.ops.on_host(logits);
 }

@@ -7,9 +7,9 @@
 
 namespace llm_tp {
 
-/// A mixture of experts (Shazeer et al. 2017) over this rank's columns of each: the sum of the chosen experts'
-/// outputs by their weights, in order of expert, plus that of the shared expert where there is one. Tokens are
-/// grouped by expert, so that each expert is one product of matrices.
+/// A mixture of experts (Shazeer et al. 2017) over this rank's columns of each: the sum of the chosen
+/// experts' outputs by their weights, in order of expert, plus that of the shared expert where there is one.
+/// Tokens are grouped by expert, so that each expert is one product of matrices.
 class ExpertMlp {
  public:
   ExpertMlp(const ModelShape& shape, const LayerWeights& weights);

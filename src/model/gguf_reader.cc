@@ -12,11 +12,13 @@ std::vector<double> divisors_of(const GgufFile& file, const char* name, std::int
   std::vector<double> divisors;
   if (tensor == nullptr) return divisors;
   if (tensor->elements != pairs || dtype_of_ggml(tensor->type) != DType::kF32)
-    refuse_model(file.file_name(), std::string(name) + " is no F32 vector of half the rotated part of a head");
+    refuse_model(file.file_name(),
+                 std::string(name) + " is no F32 vector of half the rotated part of a head");
   for (std::int64_t i = 0; i < tensor->elements; ++i) {
     float divisor = 0;
     std::memcpy(&divisor, tensor->data.data() + i * 4, 4);
-    if (!(divisor > 0)) refuse_model(file.file_name(), std::string(name) + " holds a divisor that is not positive");
+    if (!(divisor > 0))
+      refuse_model(file.file_name(), std::string(name) + " holds a divisor that is not positive");
     divisors.push_back(divisor);
   }
   return divisors;
@@ -46,7 +48,8 @@ void read_rope(const GgufFile& file, const std::string& architecture, ModelShape
   if (rope.long_divisors.empty()) return;
   rope.kind = Kind::kLongRope;
   rope.divisors = divisors_of(file, "rope_factors_short.weight", pairs);
-  if (rope.divisors.empty()) refuse_model(where, "rope_factors_short.weight is missing beside rope_factors_long");
+  if (rope.divisors.empty())
+    refuse_model(where, "rope_factors_short.weight is missing beside rope_factors_long");
   rope.original_context = gguf_real(file, "rope.scaling.original_context_length", context);
   if (!(rope.original_context > 1))
     refuse_model(where, architecture + ".rope.scaling.original_context_length must be above 1");
@@ -88,11 +91,12 @@ ModelShape ModelShape::from_gguf(const GgufFile& file) {
   shape.layers = required("block_count");
   if (shape.layers > 4096) refuse_model(where, architecture + ".block_count is out of range");
   shape.query_heads = required("attention.head_count");
+  if (shape.query_heads > 4096) refuse_model(where, architecture + ".attention.head_count is out of range");
   shape.kv_heads = gguf_integer(file, "attention.head_count_kv", shape.query_heads);
   shape.head_dim = gguf_integer(file, "attention.key_length", shape.hidden / shape.query_heads);
   if (gguf_integer(file, "attention.value_length", shape.head_dim) != shape.head_dim)
-    refuse_model(where,
-                 architecture + ".attention.value_length differs from the key length, which is not supported");
+    refuse_model(
+        where, architecture + ".attention.value_length differs from the key length, which is not supported");
   shape.mlp_columns = required("feed_forward_length");
   shape.context = required("context_length");
   const auto* embedding = file.tensor("token_embd.weight");

@@ -14,7 +14,8 @@ void check_rope(const RopeSettings& rope, std::int64_t head_dim, const std::stri
   if (!(rope.theta > 0) || !std::isfinite(rope.theta)) refuse_model(where, "rope_theta is out of range");
   if (rope.rotary < 0 || rope.rotary % 2 != 0 || rope.rotary > head_dim)
     refuse_model(where, "the rotated part of a head is " + std::to_string(rope.rotary) + " of " +
-                            std::to_string(head_dim) + " elements (partial_rotary_factor), wanted an even number");
+                            std::to_string(head_dim) +
+                            " elements (partial_rotary_factor), wanted an even number");
 }
 
 void check_experts(const ModelShape& shape, const std::string& where) {
@@ -46,7 +47,9 @@ void ModelShape::check(const std::string& where) const {
   positive(kv_heads, "the number of key/value heads"), positive(head_dim, "the head size"),
       positive(vocabulary, "the vocabulary"), positive(context, "the context");
   if (any_dense_layer()) positive(mlp_columns, "the MLP's width (intermediate_size)");
-  if (layers > 4096) refuse_model(where, std::to_string(layers) + " layers (num_hidden_layers) are more than the 4096 supported");
+  if (layers > 4096)
+    refuse_model(where,
+                 std::to_string(layers) + " layers (num_hidden_layers) are more than the 4096 supported");
   if (query_heads > 4096)
     refuse_model(where, std::to_string(query_heads) +
                             " attention heads (num_attention_heads) are more than the 4096 supported");
@@ -65,7 +68,8 @@ std::vector<ModelTensor> tensors_of(const ModelShape& shape) {
   const std::int64_t h = shape.hidden, q = shape.query_heads * shape.head_dim,
                      kv = shape.kv_heads * shape.head_dim;
   const LayerStyle& style = shape.style;
-  std::vector<ModelTensor> all{{{WeightRole::kEmbedding}, shape.vocabulary, h}, {{WeightRole::kFinalNorm}, 1, h}};
+  std::vector<ModelTensor> all{{{WeightRole::kEmbedding}, shape.vocabulary, h},
+                               {{WeightRole::kFinalNorm}, 1, h}};
   if (!shape.tied_embeddings) all.push_back({{WeightRole::kLmHead}, shape.vocabulary, h});
   for (int layer = 0; layer < shape.layers; ++layer) {
     const auto need = [&](WeightRole role, std::int64_t rows, std::int64_t columns, int expert = 0) {
@@ -97,7 +101,8 @@ std::vector<ModelTensor> tensors_of(const ModelShape& shape) {
         need_mlp(WeightRole::kExpertGate, WeightRole::kExpertUp, WeightRole::kExpertDown, experts.columns, e);
       if (experts.shared_columns == 0) continue;
       need(WeightRole::kSharedRouter, 1, h);
-      need_mlp(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown, experts.shared_columns);
+      need_mlp(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown,
+               experts.shared_columns);
       continue;
     }
     const std::int64_t c = shape.mlp_columns;

@@ -48,8 +48,7 @@ std::vector<TensorPart> RankLayout::qkv_parts(int layer) const {
 
 void RankLayout::walk(RankWeights& weights, WeightVisitor& visitor) const {
   const Range hidden{0, shape_.hidden};
-  visitor.matrix(weights.embedding,
-                 column_parallel({{{WeightRole::kEmbedding}, share_.vocab_rows}}).front());
+  visitor.matrix(weights.embedding, column_parallel({{{WeightRole::kEmbedding}, share_.vocab_rows}}).front());
   weights.layers.resize(static_cast<std::size_t>(shape_.layers));
   for (int layer = 0; layer < shape_.layers; ++layer)
     walk_layer(weights.layers[static_cast<std::size_t>(layer)], layer, visitor);
@@ -90,7 +89,8 @@ void RankLayout::walk_layer(LayerWeights& layer, int number, WeightVisitor& visi
     walk_mlp(layer.mlp, gate_up, {WeightRole::kDown, number}, plan_.down_cut, share_.down_leaves, visitor);
     if (shape_.mlp_bias) {
       visitor.vector(layer.mlp.gate_up_bias,
-                     {{{WeightRole::kGateBias, number}, columns}, {{WeightRole::kUpBias, number}, columns}}, 0);
+                     {{{WeightRole::kGateBias, number}, columns}, {{WeightRole::kUpBias, number}, columns}},
+                     0);
       visitor.vector(layer.mlp.down_bias, {{{WeightRole::kDownBias, number}, hidden}}, 0);
     }
   }

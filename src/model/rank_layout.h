@@ -33,8 +33,8 @@ class WeightVisitor {
   virtual void vector(DeviceBuffer& slot, const std::vector<TensorPart>& parts, float added) = 0;
 };
 
-/// What one rank holds of a model: each weight's place in RankWeights and its rows in the checkpoint. Counting
-/// bytes and loading walk the same list.
+/// What one rank holds of a model: each weight's place in RankWeights and its rows in the checkpoint.
+/// Counting bytes and loading walk the same list.
 class RankLayout {
  public:
   /// dtype_of: of a matrix in memory. Borrows all.

@@ -14,17 +14,17 @@ struct MlpWeights {
   DeviceBuffer gate_up_bias, down_bias;  // f32; empty where the model has none
 };
 
-/// Norms [H], those of q and k [head_dim] or one number a column of this rank; f32, empty where the family has
-/// none.
+/// Norms [H], those of q and k [head_dim] or one number a column of this rank; f32, empty where the family
+/// has none.
 struct LayerWeights {
   DeviceBuffer attention_norm, attention_post_norm, mlp_norm, mlp_post_norm, query_norm, key_norm;
   StackedWeight qkv;
   std::unique_ptr<PackedWeight> output;
   DeviceBuffer qkv_bias, output_bias;
-  MlpWeights mlp;                                         // of a layer without experts
-  std::unique_ptr<PackedWeight> router;                   // [experts, H] f32, whole on every rank
-  std::vector<MlpWeights> experts;                        // this rank's columns of each
-  std::unique_ptr<PackedWeight> shared_router;            // [1, H] f32; empty where no expert is shared
+  MlpWeights mlp;                               // of a layer without experts
+  std::unique_ptr<PackedWeight> router;         // [experts, H] f32, whole on every rank
+  std::vector<MlpWeights> experts;              // this rank's columns of each
+  std::unique_ptr<PackedWeight> shared_router;  // [1, H] f32; empty where no expert is shared
   MlpWeights shared;
 };
 

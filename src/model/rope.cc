@@ -36,8 +36,7 @@ double yarn_share(std::int64_t pair, std::int64_t rotary, const RopeSettings& s)
 double theta_of(const RopeSettings& s, std::int64_t rotary, std::int64_t length) {
   const auto tokens = static_cast<double>(length), width = static_cast<double>(rotary);
   if (s.kind != RopeSettings::Kind::kDynamic || tokens <= s.original_context) return s.theta;
-  return s.theta *
-         std::pow(s.factor * tokens / s.original_context - (s.factor - 1), width / (width - 2));
+  return s.theta * std::pow(s.factor * tokens / s.original_context - (s.factor - 1), width / (width - 2));
 }
 
 }  // namespace

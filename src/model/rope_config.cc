@@ -34,7 +34,8 @@ void read_llama3(const ConfigKeys& own, RopeSettings& rope) {
   rope.original_context = own.real("original_max_position_embeddings", 0);
   if (!(rope.low_frequency_factor > 0) || !(rope.high_frequency_factor > rope.low_frequency_factor) ||
       !(rope.original_context > 0))
-    own.refuse("llama3 needs 0 < low_freq_factor < high_freq_factor and original_max_position_embeddings > 0");
+    own.refuse(
+        "llama3 needs 0 < low_freq_factor < high_freq_factor and original_max_position_embeddings > 0");
 }
 
 void read_yarn(const ConfigKeys& own, double context, RopeSettings& rope) {
@@ -55,8 +56,8 @@ void read_yarn(const ConfigKeys& own, double context, RopeSettings& rope) {
 
 void read_longrope(const ConfigKeys& keys, const ConfigKeys& own, std::int64_t head_dim, double context,
                    RopeSettings& rope) {
-  rope.original_context = keys.real("original_max_position_embeddings",
-                                    own.real("original_max_position_embeddings", context));
+  rope.original_context =
+      keys.real("original_max_position_embeddings", own.real("original_max_position_embeddings", context));
   if (!(rope.original_context > 1)) keys.refuse("original_max_position_embeddings must be above 1");
   rope.divisors = own.reals("short_factor");
   rope.long_divisors = own.reals("long_factor");
@@ -64,24 +65,27 @@ void read_longrope(const ConfigKeys& keys, const ConfigKeys& own, std::int64_t h
   for (const auto* list : {&rope.divisors, &rope.long_divisors}) {
     const char* name = list == &rope.divisors ? "short_factor" : "long_factor";
     if (static_cast<std::int64_t>(list->size()) != pairs)
-      own.refuse(std::string(name) + " has " + std::to_string(list->size()) + " numbers, wanted one for each of " +
-                 std::to_string(pairs) + " pairs of a head");
+      own.refuse(std::string(name) + " has " + std::to_string(list->size()) +
+                 " numbers, wanted one for each of " + std::to_string(pairs) + " pairs of a head");
     if (!std::all_of(list->begin(), list->end(), [](double d) { return d > 0 && std::isfinite(d); }))
       own.refuse(std::string(name) + " holds a number that is not positive");
   }
   const double growth = context / rope.original_context;
-  rope.attention_factor = own.real(
-      "attention_factor", growth <= 1 ? 1.0 : std::sqrt(1 + std::log(growth) / std::log(rope.original_context)));
+  rope.attention_factor =
+      own.real("attention_factor",
+               growth <= 1 ? 1.0 : std::sqrt(1 + std::log(growth) / std::log(rope.original_context)));
 }
 
 }  // namespace
 
 std::int64_t reach_of(const RopeSettings& rope, std::int64_t context) {
-  // The base of dynamic scaling grows on and on, so it has no last position; beyond a few times its factor a model
-  // is hardly of use.
+  // The base of dynamic scaling grows on and on, so it has no last position; beyond a few times its factor a
+  // model is hardly of use.
   constexpr double kBeyond = 4;
   const double stretched = rope.factor * rope.original_context;
-  const double reach = rope.kind == Kind::kDynamic ? kBeyond * stretched : rope.kind == Kind::kYarn ? stretched : 0;
+  const double reach = rope.kind == Kind::kDynamic ? kBeyond * stretched
+                       : rope.kind == Kind::kYarn  ? stretched
+                                                   : 0;
   return std::clamp(static_cast<std::int64_t>(reach), context, std::max(context, std::int64_t{1} << 30));
 }
 

@@ -4,8 +4,8 @@
 
 namespace llm_tp {
 
-/// Rotary position embedding (Su et al. 2021): the angle of pair i at position p is p * frequency(i). The kinds
-/// are those of Hugging Face's modeling_rope_utils; docs/rope.md has them in a table.
+/// Rotary position embedding (Su et al. 2021): the angle of pair i at position p is p * frequency(i). The
+/// kinds are those of Hugging Face's modeling_rope_utils; docs/rope.md has them in a table.
 struct RopeSettings {
   enum class Kind { kPlain, kLinear, kDynamic, kYarn, kLlama3, kLongRope };
   Kind kind = Kind::kPlain;
@@ -16,7 +16,7 @@ struct RopeSettings {
   double attention_factor = 1;  // cosines and sines are multiplied by it
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;                        // YaRN: turns within original_context
-  std::vector<double> divisors = {};       // of each frequency; longrope: for sequences up to original_context
+  std::vector<double> divisors = {};  // of each frequency; longrope: for sequences up to original_context
   std::vector<double> long_divisors = {};  // longrope: for longer ones
 
   /// The angle of a position depends on how long its sequence is.

@@ -7,7 +7,8 @@
 
 namespace llm_tp {
 
-/// Which tokens go to which expert: pairs of a token and one of its experts, in order of expert, then of token.
+/// Which tokens go to which expert: pairs of a token and one of its experts, in order of expert, then of
+/// token.
 struct Routing {
   std::vector<std::int32_t> tokens;  // [S]
   std::vector<float> weights;        // [S]
@@ -15,8 +16,8 @@ struct Routing {
 };
 
 /// The best `chosen` experts of every row of the router's logits [T, experts], of equal ones those of lowest
-/// index. Their weights are softmax over all experts, divided by their sum where the model says so; exponentials
-/// and sums in double, in the order of the experts, rounded once.
+/// index. Their weights are softmax over all experts, divided by their sum where the model says so;
+/// exponentials and sums in double, in the order of the experts, rounded once.
 Routing route(TensorView logits, const ExpertShape& experts);
 
 /// 1 / (1 + exp(-x)) of each row of x [T,1], in double, rounded once.

@@ -17,7 +17,7 @@ struct ShardUnits {
 /// One rank's part of every layer, in global numbering. Ranges may be empty: an idle rank is legal.
 struct RankShare {
   Range query_heads, kv_heads;  // kv_heads: those that its query heads read; neighbours may share one
-  Range mlp_columns;                    // of layers without experts
+  Range mlp_columns;            // of layers without experts
   Range expert_columns, shared_columns;  // of every expert; of the one that all tokens take
   Range vocab_rows;
   Range output_leaves, down_leaves, expert_leaves, shared_leaves;
@@ -25,7 +25,7 @@ struct RankShare {
 
 /// Who holds what (docs/sharding.md). Pure: the same on every rank.
 struct ShardPlan {
-  LeafCut output_cut, down_cut;      // of attention's output and MLP's down projection
+  LeafCut output_cut, down_cut;    // of attention's output and MLP's down projection
   LeafCut expert_cut, shared_cut;  // of the experts' down projections
   std::vector<RankShare> ranks;
 

@@ -6,17 +6,17 @@
 
 namespace llm_tp {
 
-/// Room for the activations of one step on one rank, allocated once; for the most rows T a step may have. With
-/// experts S = T * chosen experts is the number of their rows, else S = T.
+/// Room for the activations of one step on one rank, allocated once; for the most rows T a step may have.
+/// With experts S = T * chosen experts is the number of their rows, else S = T.
 struct Workspace {
-  DeviceBuffer hidden, normed;            // [T,H]
-  DeviceBuffer angles, local_angles;      // [T, rotary]: cosines, then sines
-  DeviceBuffer qkv, attended;             // [T, (query + 2 kv) * head_dim], [T, query * head_dim]
-  DeviceBuffer squares;                   // [query + KV heads of all ranks, T], for norms over all heads
-  DeviceBuffer gate_up, activated;        // [T, 2C], [T, C]
+  DeviceBuffer hidden, normed;              // [T,H]
+  DeviceBuffer angles, local_angles;        // [T, rotary]: cosines, then sines
+  DeviceBuffer qkv, attended;               // [T, (query + 2 kv) * head_dim], [T, query * head_dim]
+  DeviceBuffer squares;                     // [query + KV heads of all ranks, T], for norms over all heads
+  DeviceBuffer gate_up, activated;          // [T, 2C], [T, C]
   DeviceBuffer routed, expert_rows, mixed;  // [T, experts + 1], [S,H], [T,H]
-  DeviceBuffer roots, summed;             // [R,S,H], [S,H]
-  DeviceBuffer scored, logits;            // [16, H], [16, vocabulary rows]
+  DeviceBuffer roots, summed;               // [R,S,H], [S,H]
+  DeviceBuffer scored, logits;              // [16, H], [16, vocabulary rows]
 };
 
 /// How the partial outputs of the layers' parts lie on the ranks.
@@ -49,8 +49,7 @@ inline TensorView stack_of_roots(const StepContext& step, const PackedWeight& we
 
 /// The sum of all ranks' partial outputs [R, rows, H]: [rows, H] in the workspace, the same on every rank.
 inline TensorView sum_over_ranks(const StepContext& step, TensorView mine, const TreeParts& parts) {
-  const TensorView summed =
-      TensorView::matrix(step.workspace.summed.floats(), mine.shape[1], mine.columns());
+  const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), mine.shape[1], mine.columns());
   step.ranks.sum_tree(summed, mine, parts);
   return summed;
 }

@@ -65,7 +65,8 @@ class Loading final : public WeightVisitor {
     std::vector<float> host(static_cast<std::size_t>(vector_bytes(parts)) / sizeof(float));
     std::int64_t at = 0;
     for (const TensorPart& part : parts) {
-      read_as(source_, part.key, {0, 1}, part.rows, DType::kF32, reinterpret_cast<std::byte*>(host.data() + at));
+      read_as(source_, part.key, {0, 1}, part.rows, DType::kF32,
+              reinterpret_cast<std::byte*>(host.data() + at));
       at += part.rows.size();
     }
     for (float& number : host) number += added;
@@ -112,11 +113,10 @@ WeightLoader::WeightLoader(const ModelShape& shape, const WeightSource& source, 
         is_vector(tensor.key.role) ? std::to_string(tensor.columns)
                                    : std::to_string(tensor.rows) + " x " + std::to_string(tensor.columns);
     if (!info)
-      throw Error(ExitCode::kBadData, "the checkpoint lacks the tensor " +
-                                          huggingface_name(tensor.key, shape.style.names) + " (" +
-                                          gguf_name(tensor.key) +
-                                          " in GGUF), which its configuration asks for: wanted shape " +
-                                          wanted_shape);
+      throw Error(ExitCode::kBadData,
+                  "the checkpoint lacks the tensor " + huggingface_name(tensor.key, shape.style.names) +
+                      " (" + gguf_name(tensor.key) +
+                      " in GGUF), which its configuration asks for: wanted shape " + wanted_shape);
     if (info->rows != tensor.rows || info->columns != tensor.columns)
       throw Error(ExitCode::kBadData, info->name + " has shape " + std::to_string(info->rows) + " x " +
                                           std::to_string(info->columns) + ", the configuration wants " +

@@ -30,8 +30,8 @@ void WholeNorm::forward(const StepContext& step, TensorView q, TensorView k, Ten
   step.ranks.share_rows(squares, squares, owners_);
   step.ops.norm_by_squares(q, squares.row_range(0, query_heads_), query_heads_ * head_dim_, query_weight,
                            epsilon_);
-  step.ops.norm_by_squares(k, squares.row_range(query_heads_, query_heads_ + kv_heads_), kv_heads_ * head_dim_,
-                           key_weight, epsilon_);
+  step.ops.norm_by_squares(k, squares.row_range(query_heads_, query_heads_ + kv_heads_),
+                           kv_heads_ * head_dim_, key_weight, epsilon_);
 }
 
 }  // namespace llm_tp

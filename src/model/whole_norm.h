@@ -5,9 +5,9 @@
 
 namespace llm_tp {
 
-/// A root-mean-square norm over all heads of q and one over all heads of k, which lie on several ranks (OLMo 2).
-/// Every rank learns the sum of squares of every head and adds them in the order of the heads, so that the
-/// result does not depend on who holds which.
+/// A root-mean-square norm over all heads of q and one over all heads of k, which lie on several ranks (OLMo
+/// 2). Every rank learns the sum of squares of every head and adds them in the order of the heads, so that
+/// the result does not depend on who holds which.
 class WholeNorm {
  public:
   WholeNorm(const ModelShape& shape, const ShardPlan& plan, int rank);

@@ -13,8 +13,8 @@ TreeParts parts_of(const ShardPlan& plan, Range RankShare::*leaves) {
   return TreeParts(std::move(runs));
 }
 
-/// Calls visit(buffer, floats) for every buffer of a Workspace; one at least, where a rank or a model has no use
-/// for it.
+/// Calls visit(buffer, floats) for every buffer of a Workspace; one at least, where a rank or a model has no
+/// use for it.
 template <class Visit>
 void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t rows,
                      std::int64_t scored_rows, const Visit& visit_floats) {
@@ -35,9 +35,8 @@ void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, s
   visit(&Workspace::local_angles, shape.local_rope ? rows * shape.head_dim : 0);
   visit(&Workspace::qkv, rows * (share.query_heads.size() + 2 * share.kv_heads.size()) * shape.head_dim);
   visit(&Workspace::attended, rows * share.query_heads.size() * shape.head_dim);
-  visit(&Workspace::squares, shape.style.query_key_norm == QueryKeyNorm::kWhole
-                                 ? rows * (shape.query_heads + shape.kv_heads)
-                                 : 0);
+  visit(&Workspace::squares,
+        shape.style.query_key_norm == QueryKeyNorm::kWhole ? rows * (shape.query_heads + shape.kv_heads) : 0);
   visit(&Workspace::gate_up, 2 * rows * columns);
   visit(&Workspace::activated, rows * columns);
   visit(&Workspace::routed, experts ? rows * shape.experts.count : 0);

@@ -66,8 +66,7 @@ std::optional<WeightInfo> DummySource::find(WeightKey key) const {
   const auto at = tensors_.find(number_of(key));
   if (at == tensors_.end() || !(at->second.key == key)) return std::nullopt;
   const bool plain = is_vector(key.role) && is_quantised(dtype_);
-  return WeightInfo{huggingface_name(key), plain ? DType::kF32 : dtype_, at->second.rows,
-                    at->second.columns};
+  return WeightInfo{huggingface_name(key), plain ? DType::kF32 : dtype_, at->second.rows, at->second.columns};
 }
 
 void DummySource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {

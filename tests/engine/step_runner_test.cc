@@ -40,7 +40,9 @@ class FailingBackend final : public CpuBackend {
     count(), CpuBackend::attend(out, q, cache, layer, batch, heads, options);
   }
   void silu_mul(TensorView out, TensorView gate_up) override { count(), CpuBackend::silu_mul(out, gate_up); }
-  void add(TensorView h, TensorView x, TensorView bias) override { count(), CpuBackend::add(h, x, bias); }
+  void add(TensorView h, TensorView x, TensorView bias, float factor) override {
+    count(), CpuBackend::add(h, x, bias, factor);
+  }
 
  private:
   void count() {

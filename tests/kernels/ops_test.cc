@@ -56,7 +56,8 @@ TEST(CpuOps, ARowIsTheSameAloneAndAmongManyOnAnyThreads) {
     backend.rms_norm(view, view, TensorView::vector(weight.data(), kWidth), 1e-5f);
     backend.rope(view, TensorView::matrix(cos_sin.data() + begin * kHeadDim, rows, kHeadDim), kHeadDim);
     backend.silu_mul(half_view, view);
-    backend.add(view.column_range(0, kWidth / 2), half_view, TensorView::vector(weight.data(), kWidth / 2), 1.0f);
+    backend.add(view.column_range(0, kWidth / 2), half_view, TensorView::vector(weight.data(), kWidth / 2),
+                1.0f);
     return bits_of(h);
   };
   const auto all = apply(one, 0, kRows);

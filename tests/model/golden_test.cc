@@ -58,8 +58,9 @@ std::string parameter_name(const testing::TestParamInfo<std::string>& info) { re
 
 class Golden : public testing::TestWithParam<std::string> {};
 
-/// How far the rows of a prompt are from the reference's. Where angles depend on the length, transformers turns
-/// every row of a forward pass by the length of all: the reference's last row alone is what a user sees.
+/// How far the rows of a prompt are from the reference's. Where angles depend on the length, transformers
+/// turns every row of a forward pass by the length of all: the reference's last row alone is what a user
+/// sees.
 double difference(const Checkpoint& checkpoint, const GoldenCase& golden, std::size_t prompt, Logits logits) {
   if (!checkpoint.shape.rope.by_length()) return max_abs_difference(logits, golden.logits[prompt]);
   const auto vocabulary = static_cast<std::ptrdiff_t>(checkpoint.shape.vocabulary);

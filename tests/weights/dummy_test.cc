@@ -88,10 +88,12 @@ TEST(DummyWeights, OnlyTheTensorsOfTheShapeExistAndAreCounted) {
 }
 
 TEST(DummyWeights, RefusesRowsThatAreNoWholeBlocks) {
-  expect_error(ExitCode::kConfig, {"150", "32", "q8_0"},
-               [] { DummySource source({{{WeightRole::kDown, 0}, 64, 150}}, DType::kQ8_0); });
-  expect_error(ExitCode::kConfig, {"extent of 0"},
-               [] { DummySource source({{{WeightRole::kDown, 0}, 64, 0}}, DType::kQ8_0); });
+  expect_error(ExitCode::kConfig, {"150", "32", "q8_0"}, [] {
+    DummySource source({{{WeightRole::kDown, 0}, 64, 150}}, DType::kQ8_0);
+  });
+  expect_error(ExitCode::kConfig, {"extent of 0"}, [] {
+    DummySource source({{{WeightRole::kDown, 0}, 64, 0}}, DType::kQ8_0);
+  });
 }
 
 }  // namespace

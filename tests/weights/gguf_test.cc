@@ -221,8 +221,9 @@ TEST(GgufSource, ExpertsAreSlicesOfOneTensor) {
   const Opened opened(builder);
   EXPECT_EQ(as_floats(opened.source, {WeightRole::kExpertUp, 0, 0}), (std::vector<float>{0, 1}));
   EXPECT_EQ(as_floats(opened.source, {WeightRole::kExpertUp, 0, 2}), (std::vector<float>{20, 21}));
-  expect_error(ExitCode::kBadData, {"blk.0.ffn_up_exps.weight", "no expert 3"},
-               [&] { opened.source.find({WeightRole::kExpertUp, 0, 3}); });
+  expect_error(ExitCode::kBadData, {"blk.0.ffn_up_exps.weight", "no expert 3"}, [&] {
+    opened.source.find({WeightRole::kExpertUp, 0, 3});
+  });
 }
 
 TEST(GgufSource, TypesThatCannotBeComputedWithAreErrorsOnlyWhereUsed) {

@@ -6,9 +6,9 @@
 namespace llm_tp {
 
 std::span<const Family* const> all_families() {
-  static constexpr std::array<const Family*, 13> kAll{&kLlama,   &kMistral,  &kMixtral, &kQwen2,  &kQwen2Moe,
-                                                      &kQwen3,   &kQwen3Moe, &kPhi3,    &kSmolLm3, &kGranite,
-                                                      &kOlmo2,   &kGemma2,   &kGemma3};
+  static constexpr std::array<const Family*, 13> kAll{&kLlama, &kMistral,  &kMixtral, &kQwen2,   &kQwen2Moe,
+                                                      &kQwen3, &kQwen3Moe, &kPhi3,    &kSmolLm3, &kGranite,
+                                                      &kOlmo2, &kGemma2,   &kGemma3};
   return kAll;
 }
 

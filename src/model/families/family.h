@@ -22,8 +22,8 @@ struct Family {
   void (*read_gguf)(const GgufFile& file, ModelShape& shape) = nullptr;
 };
 
-extern const Family kLlama, kMistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe, kPhi3, kSmolLm3, kGranite,
-    kOlmo2, kGemma2, kGemma3;
+extern const Family kLlama, kMistral, kMixtral, kQwen2, kQwen2Moe, kQwen3, kQwen3Moe, kPhi3, kSmolLm3,
+    kGranite, kOlmo2, kGemma2, kGemma3;
 
 std::span<const Family* const> all_families();
 /// nullptr where there is none.

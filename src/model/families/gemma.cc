@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::array<TensorName, 1> kNames{{{WeightRole::kMlpNorm, "pre_feedforward_layernorm.weight"}}};
 
-void scale_embedding(ModelShape& shape) { shape.embedding_scale = std::sqrt(static_cast<double>(shape.hidden)); }
+void scale_embedding(ModelShape& shape) {
+  shape.embedding_scale = std::sqrt(static_cast<double>(shape.hidden));
+}
 
 void read_common(const ConfigKeys& keys, ModelShape& shape) {
   if (keys.boolean("attention_bias", false)) keys.refuse("attention_bias true is not supported for Gemma");
@@ -33,6 +35,8 @@ void set_local_rope(ModelShape& shape, double theta) {
 }
 
 void read_gemma3(const ConfigKeys& keys, ModelShape& shape) {
+  if (keys.boolean("use_bidirectional_attention", false))
+    keys.refuse("use_bidirectional_attention true is not supported: it is no decoder");
   read_common(keys, shape);
   const std::int64_t window = keys.required("sliding_window");
   if (!read_layer_types(keys, shape, window))
@@ -41,7 +45,8 @@ void read_gemma3(const ConfigKeys& keys, ModelShape& shape) {
   set_local_rope(shape, keys.real("rope_local_base_freq", 10000));
 }
 
-/// The largest of each generation divides by the width of a head of the hidden state, the others by their own.
+/// The largest of each generation divides by the width of a head of the hidden state, the others by their
+/// own.
 void set_gguf_attention_scale(ModelShape& shape, std::int64_t layers_of_largest) {
   const std::int64_t width =
       shape.layers == layers_of_largest ? shape.hidden / shape.query_heads : shape.head_dim;

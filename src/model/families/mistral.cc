@@ -31,8 +31,8 @@ constexpr std::array<TensorName, 4> kExpertNames{{
 
 }  // namespace
 
-/// Mistral and Mistral Nemo (Jiang et al. 2023): Llama with a sliding window and heads of any size. Their GGUF
-/// files say llama.
+/// Mistral and Mistral Nemo (Jiang et al. 2023): Llama with a sliding window and heads of any size. Their
+/// GGUF files say llama.
 const Family kMistral{.architecture = "MistralForCausalLM",
                       .gguf = "",
                       .style = {},

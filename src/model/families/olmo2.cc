@@ -9,8 +9,8 @@ void read(const ConfigKeys& keys, ModelShape&) {
 
 }  // namespace
 
-/// OLMo 2 (OLMo team 2024): norms on the outputs of attention and MLP, and one norm over all heads of q and one
-/// over all of k.
+/// OLMo 2 (OLMo team 2024): norms on the outputs of attention and MLP, and one norm over all heads of q and
+/// one over all of k.
 const Family kOlmo2{.architecture = "Olmo2ForCausalLM",
                     .gguf = "olmo2",
                     .style = {.norms = NormPlaces::kAfter, .query_key_norm = QueryKeyNorm::kWhole},

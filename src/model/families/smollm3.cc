@@ -19,8 +19,8 @@ void read(const ConfigKeys& keys, ModelShape& shape) {
     read_layer_types(keys, shape, keys.integer("sliding_window").value_or(0));
   const std::vector<double> rotates = keys.reals("no_rope_layers");  // 1: rotates, 0: does not
   if (rotates.empty())
-    return leave_out_each(shape, keys.has("no_rope_layer_interval") ? keys.required("no_rope_layer_interval")
-                                                                    : kPeriod);
+    return leave_out_each(
+        shape, keys.has("no_rope_layer_interval") ? keys.required("no_rope_layer_interval") : kPeriod);
   if (static_cast<std::int64_t>(rotates.size()) != shape.layers)
     keys.refuse("no_rope_layers has " + std::to_string(rotates.size()) + " entries, wanted one for each of " +
                 std::to_string(shape.layers) + " layers");
