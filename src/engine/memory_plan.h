@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "model/weight_loader.h"
+#include "model/rank_weights.h"
 
 namespace llm_tp {
 

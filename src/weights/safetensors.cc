@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "weights/matrix_slice.h"
+#include "weights/weight_names.h"
 
 namespace llm_tp {
 namespace {
@@ -17,8 +18,7 @@ std::optional<DType> usable(const std::string& dtype) {
 
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder, TensorNames own_names)
-    : names_(own_names) {
+SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder) {
   const std::filesystem::path single = folder / "model.safetensors",
                               index = folder / "model.safetensors.index.json";
   std::error_code ignored;
@@ -78,7 +78,7 @@ void SafetensorsSource::check_index(const std::filesystem::path& index,
 }
 
 const SafetensorsSource::Entry* SafetensorsSource::entry(WeightKey key) const {
-  const auto at = entries_.find(huggingface_name(key, names_));
+  const auto at = entries_.find(huggingface_name(key));
   return at == entries_.end() ? nullptr : &at->second;
 }
 
@@ -105,7 +105,7 @@ std::optional<WeightInfo> SafetensorsSource::find(WeightKey key) const {
 
 void SafetensorsSource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
   const Entry* found = entry(key);
-  LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key, names_));
+  LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key));
   const auto& [file, tensor] = *found;
   const auto begin = static_cast<std::size_t>(tensor.begin),
              size = static_cast<std::size_t>(tensor.end - tensor.begin);

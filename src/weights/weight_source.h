@@ -8,8 +8,7 @@
 
 namespace llm_tp {
 
-/// The tensors of a decoder by what they do; names of the file formats are resolved in weight_names. A
-/// checkpoint has q, k, v or all three in kQkv, one below the other; gate and up likewise.
+/// The tensors of a decoder by what they do; names of the file formats are resolved in weight_names.
 enum class WeightRole : std::uint8_t {
   kEmbedding,
   kFinalNorm,
@@ -30,27 +29,10 @@ enum class WeightRole : std::uint8_t {
   kGateBias,
   kUpBias,
   kDownBias,
-  kQkv,
-  kGateUp,
-  kAttentionPostNorm,  // of attention's output
-  kMlpPostNorm,
-  kQueryNorm,
-  kKeyNorm,
-  kRouter,  // [experts, H]
-  kExpertGate,
-  kExpertUp,
-  kExpertDown,    // of one expert
-  kSharedRouter,  // [1, H]
-  kSharedGate,
-  kSharedUp,
-  kSharedDown,
 };
-inline constexpr int kWeightRoles = static_cast<int>(WeightRole::kSharedDown) + 1;
-
 struct WeightKey {
   WeightRole role;
   int layer = 0;
-  int expert = 0;
   friend bool operator==(const WeightKey&, const WeightKey&) = default;
 };
 

@@ -1,0 +1,54 @@
+#pragma once
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/decoder_layer.h"
+#include "model/rope.h"
+
+namespace llm_tp {
+
+/// One rank's share of a decoder: embedding, layers, final norm and LM head. All ranks call forward() and
+/// logits() in the same order with the same batch. One thread.
+class LlamaModel {
+ public:
+  /// Rows whose logits are computed at once.
+  static constexpr std::int64_t kScoredRows = 16;
+
+  LlamaModel(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights,
+             DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows);
+  LlamaModel(const LlamaModel&) = delete;
+  LlamaModel& operator=(const LlamaModel&) = delete;
+
+  /// Runs the batch through all layers; keys and values of its rows are in the cache afterwards.
+  void forward(const Batch& batch, KvCache& cache);
+  /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
+  /// Valid until the next call.
+  TensorView logits(std::span<const std::int32_t> rows) { return head(final_states(rows)); }
+  /// The last layer's output after the final norm, [S,H], of S <= kScoredRows rows of the last forward();
+  /// whole on every rank, in device memory. Valid until the next call.
+  TensorView final_states(std::span<const std::int32_t> rows);
+  /// Logits of what final_states() gave, in host memory.
+  TensorView head(TensorView states);
+
+  const RankShare& share() const noexcept { return share_; }
+  /// Bytes of activations for steps of most_rows rows.
+  static std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                      std::int64_t most_rows);
+
+ private:
+  ModelShape shape_;
+  RankShare share_;
+  RankWeights weights_;
+  DeviceBackend& ops_;
+  Communicator& ranks_;
+  std::int64_t most_rows_;
+  Rope rope_;
+  std::vector<float> angles_;  // of the step's rows, as workspace_.cos_sin
+  TreeParts output_parts_, down_parts_;
+  std::vector<int> vocabulary_ends_;  // of each rank: who owns an embedding row
+  std::vector<DecoderLayer> layers_;
+  Workspace workspace_;
+};
+
+}  // namespace llm_tp
