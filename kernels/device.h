@@ -83,7 +83,8 @@ class KvCache {
 struct BatchSlice {
   std::int32_t first_row = 0, rows = 0;
   std::int32_t first_position = 0;
-  std::span<const PageId> pages;  // page p holds positions [p * page_tokens, (p + 1) * page_tokens)
+  std::span<const PageId> pages;   // page p holds positions [p * page_tokens, (p + 1) * page_tokens)
+  std::int32_t prompt_tokens = 0;  // of the sequence, for rotary embeddings that depend on its length
 };
 
 /// The rows of one step, in host memory; it outlives the step.
@@ -105,6 +106,7 @@ struct HeadMap {
 struct AttentionOptions {
   float scale = 1.0f;       // of q . k
   std::int64_t window = 0;  // > 0: position p sees (p - window, p]; 0: all of [0, p]
+  float soft_cap = 0.0f;    // > 0: a score s becomes soft_cap * tanh(s / soft_cap), after the scale
 };
 
 /// How products with quantised weights treat the activations: rounded to 8 bits a block of 32, or exact.
@@ -150,8 +152,16 @@ class DeviceBackend {
   /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty). w holds all leaves and has one root. out must
   /// not alias x.
   virtual void linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) = 0;
-  /// out [R,T,N]: the sums at the R = w.roots().size() roots of this rank's leaves; x [T,
-  /// w.spec().columns()].
+  /// Root-mean-square norm of every head by itself: x [T, heads * head_dim] in place, weight [head_dim].
+  virtual void norm_heads(TensorView x, TensorView weight, float eps) = 0;
+  /// out [heads, T]: the sums of squares of every head of x [T, heads * head_dim].
+  virtual void head_squares(TensorView out, TensorView x) = 0;
+  /// Root-mean-square norm of rows of which x [T,N] is a part in place, weight [N]: the squares of all
+  /// `width` elements are the sum of the column [heads] of squares [heads, T], in order.
+  virtual void norm_by_squares(TensorView x, TensorView squares, std::int64_t width, TensorView weight,
+                               float eps) = 0;
+  /// out [R, >= T, N]: the sums at the R = w.roots().size() roots of this rank's leaves, in the first T rows
+  /// of each plane; x [T, w.spec().columns()].
   virtual void linear_roots(TensorView out, TensorView x, const PackedWeight& w) = 0;
   /// Rotates the first `rotary` elements of each head of x [T, heads * head_dim] in place: element i with i +
   /// rotary / 2 (Su et al. 2021, the layout of Hugging Face). cos_sin [T, rotary]: rotary / 2 cosines, then
@@ -167,8 +177,20 @@ class DeviceBackend {
                       const HeadMap& heads, const AttentionOptions& options) = 0;
   /// out [T,C] = silu(gate_up[:, 0:C]) * gate_up[:, C:2C]; silu(x) = x / (1 + exp(-x)).
   virtual void silu_mul(TensorView out, TensorView gate_up) = 0;
-  /// h [T,H] = h + (x + bias): one rounding for x + bias, one for the sum; bias [H] may be empty.
-  virtual void add(TensorView h, TensorView x, TensorView bias) = 0;
+  /// The same with gelu(x) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) * (x + 0.044715 x^3) (Hendrycks & Gimpel
+  /// 2016, the form with tanh).
+  virtual void gelu_mul(TensorView out, TensorView gate_up) = 0;
+  /// h [T,H] = h + (x + bias) * factor: one rounding each; bias [H] may be empty.
+  virtual void add(TensorView h, TensorView x, TensorView bias, float factor) = 0;
+  /// x [T,N] = x * factor.
+  virtual void scale(TensorView x, float factor) = 0;
+  /// x [T,N] = cap * tanh(x / cap).
+  virtual void soft_cap(TensorView x, float cap) = 0;
+  /// x [T,N] = 0.
+  virtual void clear(TensorView x) = 0;
+  /// out [T,H]: row rows[i] += weights[i] * row i of x [S,H], for i ascending, one fma each.
+  virtual void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
+                        std::span<const float> weights) = 0;
   /// Copies `count` whole pages, all layers: to[i] = from[i]; the lists are disjoint.
   virtual void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) = 0;
 };

@@ -124,6 +124,12 @@ struct SoftmaxRow {
   float* maximum;
 };
 
+/// Scores of the groups [begin, end) of a block; what lies before or after may be anything.
+HWY_INLINE void cap_scores(float* scores, int begin, int end, float cap) {
+  for (int g = begin; g < end; ++g)
+    store16(soft_capped(load16(scores + g * kLanes), cap), scores + g * kLanes);
+}
+
 /// Turns the scores of keys [begin, end) of a block into weights, zeros elsewhere, and brings sums and acc to
 /// the new maximum.
 HWY_INLINE void softmax_block(const SoftmaxRow& row, int begin, int end, std::int64_t padded) {
@@ -188,8 +194,10 @@ HWY_INLINE void weigh_block(const AttentionTile& tile, const AttentionRow* rows,
     q[r] = rows[r].q;
     scores[r] = state[r].scores;
   }
-  score_block<Rows>(q, block, seen.any.begin / kLanes, (seen.any.end + kLanes - 1) / kLanes, tile.head_dim,
-                    tile.scale, scores);
+  const int first = seen.any.begin / kLanes, last = (seen.any.end + kLanes - 1) / kLanes;
+  score_block<Rows>(q, block, first, last, tile.head_dim, tile.scale, scores);
+  if (tile.soft_cap > 0)
+    for (int r = 0; r < Rows; ++r) cap_scores(scores[r], first, last, tile.soft_cap);
   for (int r = 0; r < Rows; ++r)
     if (seen.row[r].begin < seen.row[r].end)
       softmax_block(state[r], seen.row[r].begin, seen.row[r].end, tile.padded_head_dim);

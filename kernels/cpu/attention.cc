@@ -126,7 +126,7 @@ void attend(ThreadPool& pool, TensorView out, TensorView q, const CpuKvCache& ca
     }
     memory.scratch.resize(attention_scratch(memory.rows.size(), padded));
     kernel({memory.rows, memory.keys, memory.values, memory.scratch, shape.head_dim, padded,
-            shape.page_tokens, options.scale});
+            shape.page_tokens, options.scale, options.soft_cap});
   };
 
   const int count = static_cast<int>(tasks.size());

@@ -8,6 +8,7 @@ namespace llm_tp {
 /// DeviceBackend::attend (online softmax: Milakov & Gimelshein 2018; blocks: Dao et al. 2022). For one query
 /// and one head:
 ///   s_j = scale * (q . k_j), the dot product a chain of fma over head_dim in index order;
+///   with a soft cap: s_j = cap * tanh(s_j / cap);
 ///   keys in blocks of 64 at positions 64 b, in order; a block without a visible key is passed over:
 ///     m' = max(m, max s_j); p_j = exp(s_j - m'); c = exp(m - m');
 ///     l = l * c + p in 16 interleaved partial sums; acc_d = acc_d * c, then a chain of fma(p_j, v_jd) in key

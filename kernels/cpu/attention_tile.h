@@ -22,6 +22,7 @@ struct AttentionTile {
   std::int64_t head_dim, padded_head_dim;
   std::int64_t page_tokens;
   float scale;
+  float soft_cap;  // 0: none
 };
 
 constexpr int kBlockKeys = 64;  // positions 64 b .. 64 b + 63 are one block of the online softmax

@@ -11,6 +11,7 @@
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/rope.h"
+#include "kernels/cpu/row_sums.h"
 
 namespace llm_tp {
 namespace {
@@ -52,6 +53,14 @@ void CpuBackend::embed(TensorView out, std::span<const TokenId> tokens, const Pa
 void CpuBackend::rms_norm(TensorView out, TensorView x, TensorView weight, float eps) {
   llm_tp::rms_norm(*pool_, out, x, weight, eps);
 }
+void CpuBackend::norm_heads(TensorView x, TensorView weight, float eps) {
+  llm_tp::norm_heads(*pool_, x, weight, eps);
+}
+void CpuBackend::head_squares(TensorView out, TensorView x) { llm_tp::head_squares(*pool_, out, x); }
+void CpuBackend::norm_by_squares(TensorView x, TensorView squares, std::int64_t width, TensorView weight,
+                                 float eps) {
+  llm_tp::norm_by_squares(*pool_, x, squares, width, weight, eps);
+}
 void CpuBackend::linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) {
   LLM_TP_CHECK(bias.empty() || bias.columns() == w.spec().rows, "linear: bias is not [N]");
   llm_tp::linear(*pool_, out, x, own(w), bias.empty() ? nullptr : bias.row(0), options_.activations);
@@ -70,7 +79,17 @@ void CpuBackend::attend(TensorView out, TensorView q, const KvCache& cache, int 
   llm_tp::attend(*pool_, out, q, own(cache), layer, batch, heads, options);
 }
 void CpuBackend::silu_mul(TensorView out, TensorView gate_up) { llm_tp::silu_mul(*pool_, out, gate_up); }
-void CpuBackend::add(TensorView h, TensorView x, TensorView bias) { llm_tp::add(*pool_, h, x, bias); }
+void CpuBackend::gelu_mul(TensorView out, TensorView gate_up) { llm_tp::gelu_mul(*pool_, out, gate_up); }
+void CpuBackend::add(TensorView h, TensorView x, TensorView bias, float factor) {
+  llm_tp::add(*pool_, h, x, bias, factor);
+}
+void CpuBackend::scale(TensorView x, float factor) { llm_tp::scale(*pool_, x, factor); }
+void CpuBackend::soft_cap(TensorView x, float cap) { llm_tp::soft_cap(*pool_, x, cap); }
+void CpuBackend::clear(TensorView x) { llm_tp::clear(*pool_, x); }
+void CpuBackend::add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
+                          std::span<const float> weights) {
+  llm_tp::add_rows(*pool_, out, x, rows, weights);
+}
 void CpuBackend::copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) {
   llm_tp::copy_pages(own(cache), from, to);
 }

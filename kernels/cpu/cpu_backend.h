@@ -32,6 +32,10 @@ class CpuBackend : public DeviceBackend {
 
   void embed(TensorView out, std::span<const TokenId> tokens, const PackedWeight& table, Range rows) override;
   void rms_norm(TensorView out, TensorView x, TensorView weight, float eps) override;
+  void norm_heads(TensorView x, TensorView weight, float eps) override;
+  void head_squares(TensorView out, TensorView x) override;
+  void norm_by_squares(TensorView x, TensorView squares, std::int64_t width, TensorView weight,
+                       float eps) override;
   void linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) override;
   void linear_roots(TensorView out, TensorView x, const PackedWeight& w) override;
   void rope(TensorView x, TensorView cos_sin, int head_dim) override;
@@ -39,7 +43,13 @@ class CpuBackend : public DeviceBackend {
   void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
               const HeadMap& heads, const AttentionOptions& options) override;
   void silu_mul(TensorView out, TensorView gate_up) override;
-  void add(TensorView h, TensorView x, TensorView bias) override;
+  void gelu_mul(TensorView out, TensorView gate_up) override;
+  void add(TensorView h, TensorView x, TensorView bias, float factor) override;
+  void scale(TensorView x, float factor) override;
+  void soft_cap(TensorView x, float cap) override;
+  void clear(TensorView x) override;
+  void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
+                std::span<const float> weights) override;
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
 
  private:

@@ -158,6 +158,29 @@ HWY_INLINE Lanes16 exponential(const Lanes16& x) {
   return out;
 }
 
+/// tanh x within 3 ulp: Cephes' polynomial of x^2 below 0.625, 1 - 2 / (e^2x + 1) above, odd in x.
+HWY_INLINE FloatVector tanh_of(FloatVector x) {
+  const FloatTag d;
+  const FloatVector square = hn::Mul(x, x);
+  FloatVector small = hn::Set(d, -5.70498872745e-3f);
+  small = hn::MulAdd(small, square, hn::Set(d, 2.06390887954e-2f));
+  small = hn::MulAdd(small, square, hn::Set(d, -5.37397155531e-2f));
+  small = hn::MulAdd(small, square, hn::Set(d, 1.33314422036e-1f));
+  small = hn::MulAdd(small, square, hn::Set(d, -3.33332819422e-1f));
+  small = hn::MulAdd(hn::Mul(small, square), x, x);
+  const FloatVector size = hn::Abs(x), one = hn::Set(d, 1.0f);
+  const FloatVector power = exp_of(hn::Add(size, size));
+  const FloatVector large = hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(power, one)));
+  return hn::IfThenElse(hn::Lt(size, hn::Set(d, 0.625f)), small, hn::CopySign(large, x));
+}
+/// cap * tanh(x / cap)
+HWY_INLINE Lanes16 soft_capped(const Lanes16& x, float cap) {
+  Lanes16 out;
+  const FloatVector by = hn::Set(FloatTag(), cap);
+  for (int i = 0; i < kParts; ++i) out.part[i] = hn::Mul(tanh_of(hn::Div(x.part[i], by)), by);
+  return out;
+}
+
 }  // namespace llm_tp::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -45,7 +45,9 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   const std::int64_t rows = x.rows(), columns = spec.columns();
   const auto roots = static_cast<std::int64_t>(w.roots().size());
   LLM_TP_CHECK(x.columns() == columns, "linear: x is not [T,K]");
-  LLM_TP_CHECK(out.columns() == spec.rows && out.rows() == roots * rows, "linear: out is not [R,T,N]");
+  const std::int64_t plane_rows = out.rank == 3 ? out.shape[1] : rows;
+  LLM_TP_CHECK(out.columns() == spec.rows && out.rows() == roots * plane_rows && plane_rows >= rows,
+               "linear: out is not [R,T,N]");
   LLM_TP_CHECK(bias == nullptr || roots == 1, "linear: a bias on partial sums");
   if (rows == 0 || spec.rows == 0 || roots == 0) return;
 
@@ -65,7 +67,7 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   job.panels = w.panel(0), job.panel_bytes = w.panel_bytes(), job.rows = spec.rows, job.columns = columns;
   job.roots = plans.data(), job.root_count = static_cast<int>(roots);
   job.x = x.row(0), job.x_stride = x.row_stride;
-  job.out = out.row(0), job.out_stride = out.row_stride, job.root_stride = rows * out.row_stride;
+  job.out = out.row(0), job.out_stride = out.row_stride, job.root_stride = plane_rows * out.row_stride;
   job.bias = bias;
   const cpu::LinearKernels& kernels = kernels_in_use();
   const cpu::WeightKernels& weights = kernels_of(kernels, spec.dtype);

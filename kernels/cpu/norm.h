@@ -9,4 +9,12 @@ namespace llm_tp {
 /// pool.
 void rms_norm(ThreadPool& pool, TensorView out, TensorView x, TensorView weight, float eps);
 
+/// DeviceBackend::norm_heads, by the same arithmetic.
+void norm_heads(ThreadPool& pool, TensorView x, TensorView weight, float eps);
+
+/// DeviceBackend::head_squares and norm_by_squares: each head's squares as above, then the heads in order.
+void head_squares(ThreadPool& pool, TensorView out, TensorView x);
+void norm_by_squares(ThreadPool& pool, TensorView x, TensorView squares, std::int64_t width,
+                     TensorView weight, float eps);
+
 }  // namespace llm_tp

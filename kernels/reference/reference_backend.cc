@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <new>
+#include <numbers>
 
 #include "kernels/reference/widen.h"
 
@@ -98,6 +99,37 @@ void ReferenceBackend::rms_norm(TensorView out, TensorView x, TensorView weight,
   }
 }
 
+void ReferenceBackend::norm_heads(TensorView x, TensorView weight, float eps) {
+  const std::int64_t head_dim = weight.columns();
+  for (std::int64_t at = 0; at < x.columns(); at += head_dim) {
+    const TensorView head = x.column_range(at, at + head_dim);
+    rms_norm(head, head, weight, eps);
+  }
+}
+
+void ReferenceBackend::head_squares(TensorView out, TensorView x) {
+  const std::int64_t heads = out.rows();
+  for (std::int64_t head = 0; head < heads; ++head)
+    for (std::int64_t t = 0; t < x.rows(); ++t) {
+      const std::int64_t head_dim = x.columns() / heads;
+      double squares = 0;
+      for (std::int64_t i = 0; i < head_dim; ++i)
+        squares += double{x.row(t)[head * head_dim + i]} * x.row(t)[head * head_dim + i];
+      out.row(head)[t] = static_cast<float>(squares);
+    }
+}
+
+void ReferenceBackend::norm_by_squares(TensorView x, TensorView squares, std::int64_t width,
+                                       TensorView weight, float eps) {
+  for (std::int64_t t = 0; t < x.rows(); ++t) {
+    double sum = 0;
+    for (std::int64_t head = 0; head < squares.rows(); ++head) sum += squares.row(head)[t];
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(width) + double{eps});
+    for (std::int64_t i = 0; i < x.columns(); ++i)
+      x.row(t)[i] = static_cast<float>(x.row(t)[i] * scale * weight.row(0)[i]);
+  }
+}
+
 void ReferenceBackend::linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) {
   for (std::int64_t t = 0; t < x.rows(); ++t) {
     for (std::int64_t n = 0; n < w.spec().rows; ++n) {
@@ -120,7 +152,7 @@ void ReferenceBackend::linear_roots(TensorView out, TensorView x, const PackedWe
         double sum = 0;
         for (std::int64_t k = columns.begin - first; k < columns.end - first; ++k)
           sum += own(w).at(n, k) * x.row(t)[k];
-        out.row(static_cast<std::int64_t>(r) * x.rows() + t)[n] = static_cast<float>(sum);
+        out.row(static_cast<std::int64_t>(r) * out.shape[1] + t)[n] = static_cast<float>(sum);
       }
     }
   }
@@ -173,7 +205,8 @@ void ReferenceBackend::attend(TensorView out, TensorView q, const KvCache& kv, i
           const std::size_t key = cache.index(layer, slice.pages, j, kv_head);
           double dot = 0;
           for (std::size_t d = 0; d < dim; ++d) dot += query[d] * cache.keys[key + d];
-          scores.push_back(dot * options.scale);
+          const double score = dot * options.scale, cap = options.soft_cap;
+          scores.push_back(cap > 0 ? cap * std::tanh(score / cap) : score);
         }
         const double largest = *std::max_element(scores.begin(), scores.end());
         std::vector<double> sums(dim, 0.0);
@@ -201,11 +234,53 @@ void ReferenceBackend::silu_mul(TensorView out, TensorView gate_up) {
   }
 }
 
-void ReferenceBackend::add(TensorView h, TensorView x, TensorView bias) {
+void ReferenceBackend::gelu_mul(TensorView out, TensorView gate_up) {
+  const std::int64_t width = out.columns();
+  for (std::int64_t t = 0; t < out.rows(); ++t) {
+    for (std::int64_t i = 0; i < width; ++i) {
+      const double gate = gate_up.row(t)[i];
+      const double inner = std::sqrt(2 / std::numbers::pi) * (gate + 0.044715 * gate * gate * gate);
+      out.row(t)[i] = static_cast<float>(0.5 * gate * (1.0 + std::tanh(inner)) * gate_up.row(t)[width + i]);
+    }
+  }
+}
+
+void ReferenceBackend::add(TensorView h, TensorView x, TensorView bias, float factor) {
   for (std::int64_t t = 0; t < h.rows(); ++t)
     for (std::int64_t i = 0; i < h.columns(); ++i)
-      h.row(t)[i] = static_cast<float>(double{h.row(t)[i]} + x.row(t)[i] +
-                                       (bias.empty() ? 0.0 : double{bias.row(0)[i]}));
+      h.row(t)[i] = static_cast<float>(
+          double{h.row(t)[i]} + (x.row(t)[i] + (bias.empty() ? 0.0 : double{bias.row(0)[i]})) * factor);
+}
+
+void ReferenceBackend::scale(TensorView x, float factor) {
+  for (std::int64_t t = 0; t < x.rows(); ++t)
+    for (std::int64_t i = 0; i < x.columns(); ++i) x.row(t)[i] *= factor;
+}
+
+void ReferenceBackend::soft_cap(TensorView x, float cap) {
+  for (std::int64_t t = 0; t < x.rows(); ++t)
+    for (std::int64_t i = 0; i < x.columns(); ++i)
+      x.row(t)[i] = static_cast<float>(cap * std::tanh(double{x.row(t)[i]} / cap));
+}
+
+void ReferenceBackend::clear(TensorView x) {
+  for (std::int64_t t = 0; t < x.rows(); ++t) std::fill_n(x.row(t), x.columns(), 0.0f);
+}
+
+void ReferenceBackend::add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
+                                std::span<const float> weights) {
+  std::vector<double> sums(static_cast<std::size_t>(out.rows() * out.columns()));
+  const auto sum_at = [&](std::int64_t t, std::int64_t i) -> double& {
+    return sums[static_cast<std::size_t>(t * out.columns() + i)];
+  };
+  for (std::int64_t t = 0; t < out.rows(); ++t)
+    for (std::int64_t i = 0; i < out.columns(); ++i) sum_at(t, i) = out.row(t)[i];
+  for (std::int64_t r = 0; r < x.rows(); ++r)
+    for (std::int64_t i = 0; i < out.columns(); ++i)
+      sum_at(rows[static_cast<std::size_t>(r)], i) +=
+          double{weights[static_cast<std::size_t>(r)]} * x.row(r)[i];
+  for (std::int64_t t = 0; t < out.rows(); ++t)
+    for (std::int64_t i = 0; i < out.columns(); ++i) out.row(t)[i] = static_cast<float>(sum_at(t, i));
 }
 
 void ReferenceBackend::copy_pages(KvCache& kv, std::span<const PageId> from, std::span<const PageId> to) {

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "model/llama_model.h"
+#include "model/decoder.h"
 
 namespace llm_tp {
 
@@ -34,7 +34,7 @@ std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader&
     memory.kv_per_token =
         ops.kv_bytes(kv_shape_of(shape, plan.ranks[static_cast<std::size_t>(rank)], kv_dtype, 1, kPage)) /
         kPage;
-    memory.workspace = LlamaModel::workspace_bytes(shape, plan, rank, most_rows);
+    memory.workspace = Decoder::workspace_bytes(shape, plan, rank, most_rows);
     all.push_back(memory);
   }
   return all;

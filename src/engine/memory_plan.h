@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "model/rank_weights.h"
+#include "model/weight_loader.h"
 
 namespace llm_tp {
 

@@ -68,19 +68,10 @@ GenerationDefaults generation_defaults(const fs::path& folder) {
 }
 
 std::unique_ptr<WeightSource> dummy_weights(const ModelShape& shape) {
-  DummyShape dummy;
-  dummy.hidden = shape.hidden;
-  dummy.layers = shape.layers;
-  dummy.query_rows = shape.query_heads * shape.head_dim;
-  dummy.kv_rows = shape.kv_heads * shape.head_dim;
-  dummy.mlp_columns = shape.mlp_columns;
-  dummy.vocabulary = shape.vocabulary;
-  dummy.qkv_biases = shape.qkv_bias;
-  dummy.output_bias = shape.output_bias;
-  dummy.mlp_biases = shape.mlp_bias;
-  dummy.tied = shape.tied_embeddings;
-  dummy.dtype = shape.checkpoint_dtype;
-  return std::make_unique<DummySource>(dummy);
+  std::vector<DummyTensor> tensors;
+  for (const ModelTensor& tensor : tensors_of(shape))
+    tensors.push_back({tensor.key, tensor.rows, tensor.columns});
+  return std::make_unique<DummySource>(tensors, shape.checkpoint_dtype);
 }
 
 std::optional<TokenId> id_of(const GgufFile& file, const char* key) {
@@ -131,7 +122,7 @@ ModelFiles open_gguf(const std::string& name, bool with_tokenizer) {
   ModelFiles files;
   const auto file = GgufFile::open(name);
   files.shape = ModelShape::from_gguf(*file);
-  files.weights = std::make_unique<GgufSource>(file);
+  files.weights = std::make_unique<GgufSource>(file, files.shape.interleaved_heads);
   if (with_tokenizer && has_vocabulary(*file)) files.tokenizer = make_tokenizer(vocabulary_of(*file));
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
     if (const auto id = id_of(*file, key)) add_once(files.end_ids, *id);
@@ -144,7 +135,7 @@ ModelFiles open_folder(const fs::path& folder, bool dummy, bool with_tokenizer) 
   if (dummy)
     files.weights = dummy_weights(files.shape);
   else
-    files.weights = std::make_unique<SafetensorsSource>(folder);
+    files.weights = std::make_unique<SafetensorsSource>(folder, files.shape.style.names);
   if (dummy) return files;
   if (with_tokenizer) files.tokenizer = load_tokenizer(folder.string());
   files.generation = generation_defaults(folder);

@@ -4,11 +4,35 @@
 
 namespace llm_tp {
 
-Attention::Attention(const ModelShape& shape, const RankShare& share, const LayerWeights& weights, int layer)
-    : weights_(&weights), layer_(layer) {
+Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights,
+                     int layer)
+    : weights_(&weights),
+      norm_(shape.style.query_key_norm),
+      whole_norm_(shape, plan, rank),
+      rope_(shape.layer(layer).rope),
+      epsilon_(static_cast<float>(shape.norm_epsilon)),
+      layer_(layer) {
+  const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
   heads_ = {share.query_heads, share.kv_heads, static_cast<int>(shape.group()),
             static_cast<int>(shape.head_dim)};
-  options_ = {static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim))), shape.window};
+  const double scale = shape.attention_scale > 0 ? shape.attention_scale
+                                                 : 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
+  options_ = {static_cast<float>(scale), shape.layer(layer).window, static_cast<float>(shape.attention_cap)};
+}
+
+void Attention::normalise(const StepContext& step, TensorView q, TensorView k) const {
+  if (norm_ == QueryKeyNorm::kHeads) {
+    step.ops.norm_heads(q, vector_of(weights_->query_norm, heads_.head_dim), epsilon_);
+    step.ops.norm_heads(k, vector_of(weights_->key_norm, heads_.head_dim), epsilon_);
+  }
+  if (norm_ == QueryKeyNorm::kWhole)
+    whole_norm_.forward(step, q, k, vector_of(weights_->query_norm, q.columns()),
+                        vector_of(weights_->key_norm, k.columns()));
+}
+
+void Attention::rotate(const StepContext& step, TensorView qk) const {
+  if (rope_ == LayerRope::kMain) step.ops.rope(qk, step.angles, heads_.head_dim);
+  if (rope_ == LayerRope::kLocal) step.ops.rope(qk, step.local_angles, heads_.head_dim);
 }
 
 TensorView Attention::forward(const StepContext& step, TensorView x) const {
@@ -18,22 +42,18 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
   const std::int64_t columns = q_columns + 2 * kv_columns;
   const TensorView qkv = TensorView::matrix(step.workspace.qkv.floats(), rows, columns);
   const TensorView attended = TensorView::matrix(step.workspace.attended.floats(), rows, q_columns);
-  if (q_columns > 0) {
-    const TensorView bias = weights_->qkv_bias.data() != nullptr
-                                ? TensorView::vector(weights_->qkv_bias.floats(), columns)
-                                : TensorView{};
-    weights_->qkv.linear(step.ops, qkv, x, bias);
-    const TensorView q = qkv.column_range(0, q_columns),
-                     k = qkv.column_range(q_columns, q_columns + kv_columns),
-                     v = qkv.column_range(q_columns + kv_columns, columns);
-    step.ops.rope(qkv.column_range(0, q_columns + kv_columns), step.cos_sin, heads_.head_dim);
-    step.ops.write_kv(step.cache, layer_, k, v, step.batch);
-    step.ops.attend(attended, q, step.cache, layer_, step.batch, heads_, options_);
-  }
-  const PackedWeight& output = *weights_->output;
-  const TensorView roots = stack_of_roots(step, output);
-  step.ops.linear_roots(roots, attended, output);
-  return roots;
+  const TensorView q = qkv.column_range(0, q_columns),
+                   k = qkv.column_range(q_columns, q_columns + kv_columns),
+                   v = qkv.column_range(q_columns + kv_columns, columns);
+  weights_->qkv.linear(step.ops, qkv, x, vector_of(weights_->qkv_bias, columns));
+  normalise(step, q, k);
+  rotate(step, qkv.column_range(0, q_columns + kv_columns));
+  step.ops.write_kv(step.cache, layer_, k, v, step.batch);
+  step.ops.attend(attended, q, step.cache, layer_, step.batch, heads_, options_);
+
+  const TensorView roots = stack_of_roots(step, *weights_->output, rows);
+  step.ops.linear_roots(roots, attended, *weights_->output);
+  return sum_over_ranks(step, roots, step.sums.output);
 }
 
 }  // namespace llm_tp

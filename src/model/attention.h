@@ -1,21 +1,28 @@
 #pragma once
 #include "model/rank_weights.h"
 #include "model/step_context.h"
+#include "model/whole_norm.h"
 
 namespace llm_tp {
 
 /// Grouped-query attention (Ainslie et al. 2023) over this rank's heads.
 class Attention {
  public:
-  Attention(const ModelShape& shape, const RankShare& share, const LayerWeights& weights, int layer);
-  /// The rank's partial outputs: [R,T,H], the roots of its heads' leaves. x [T,H] is normed. The view lives
-  /// in the workspace.
+  Attention(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights, int layer);
+  /// The output [T,H] of all ranks' heads, without its bias, in the workspace. x [T,H].
   TensorView forward(const StepContext& step, TensorView x) const;
 
  private:
+  void normalise(const StepContext& step, TensorView q, TensorView k) const;
+  void rotate(const StepContext& step, TensorView qk) const;
+
   const LayerWeights* weights_;
   HeadMap heads_;
   AttentionOptions options_;
+  QueryKeyNorm norm_;
+  WholeNorm whole_norm_;
+  LayerRope rope_;
+  float epsilon_;
   int layer_;
 };
 

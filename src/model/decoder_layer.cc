@@ -1,33 +1,47 @@
 #include "model/decoder_layer.h"
 
 namespace llm_tp {
+namespace {
 
-DecoderLayer::DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank,
-                           const LayerWeights& weights, int layer, const TreeParts& output_parts,
-                           const TreeParts& down_parts)
-    : weights_(&weights),
-      attention_(shape, plan.ranks[static_cast<std::size_t>(rank)], weights, layer),
-      mlp_(weights),
-      output_parts_(&output_parts),
-      down_parts_(&down_parts),
-      epsilon_(static_cast<float>(shape.norm_epsilon)) {}
-
-void DecoderLayer::forward(const StepContext& step, TensorView h) const {
-  const TensorView normed = TensorView::matrix(step.workspace.normed.floats(), h.rows(), h.columns());
-  step.ops.rms_norm(normed, h, TensorView::vector(weights_->attention_norm.floats(), h.columns()), epsilon_);
-  add_from_all_ranks(step, h, attention_.forward(step, normed), *output_parts_,
-                     weights_->output_bias);  // my heads
-  step.ops.rms_norm(normed, h, TensorView::vector(weights_->mlp_norm.floats(), h.columns()), epsilon_);
-  add_from_all_ranks(step, h, mlp_.forward(step, normed), *down_parts_, weights_->down_bias);  // my columns
+std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const LayerWeights& weights, int layer) {
+  if (shape.layer(layer).experts) return ExpertMlp(shape, weights);
+  return GatedMlp(weights.mlp, shape.style.activation);
 }
 
-void DecoderLayer::add_from_all_ranks(const StepContext& step, TensorView h, TensorView mine,
-                                      const TreeParts& parts, const DeviceBuffer& bias) const {
-  const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), h.rows(), h.columns());
-  step.ranks.sum_tree(summed, mine, parts);
+}  // namespace
+
+DecoderLayer::DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank,
+                           const LayerWeights& weights, int layer)
+    : weights_(&weights),
+      attention_(shape, plan, rank, weights, layer),
+      mlp_(mlp_of(shape, weights, layer)),
+      epsilon_(static_cast<float>(shape.norm_epsilon)),
+      residual_scale_(static_cast<float>(shape.residual_scale)) {}
+
+void DecoderLayer::forward(const StepContext& step, TensorView h) const {
+  add(step, h, attention_.forward(step, normed(step, h, weights_->attention_norm)), weights_->output_bias,
+      weights_->attention_post_norm);
+  add(step, h, mlp(step, normed(step, h, weights_->mlp_norm)), weights_->mlp.down_bias,
+      weights_->mlp_post_norm);
+}
+
+TensorView DecoderLayer::mlp(const StepContext& step, TensorView x) const {
+  if (const auto* experts = std::get_if<ExpertMlp>(&mlp_)) return experts->forward(step, x);
+  return std::get<GatedMlp>(mlp_).forward(step, x, step.sums.down);
+}
+
+TensorView DecoderLayer::normed(const StepContext& step, TensorView h, const DeviceBuffer& norm) const {
+  if (norm.data() == nullptr) return h;
+  const TensorView out = TensorView::matrix(step.workspace.normed.floats(), h.rows(), h.columns());
+  step.ops.rms_norm(out, h, vector_of(norm, h.columns()), epsilon_);
+  return out;
+}
+
+void DecoderLayer::add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
+                       const DeviceBuffer& norm) const {
+  if (norm.data() != nullptr) step.ops.rms_norm(made, made, vector_of(norm, h.columns()), epsilon_);
   // The bias is added here, once: inside the partial outputs the sum over ranks would add it once per rank.
-  step.ops.add(h, summed,
-               bias.data() != nullptr ? TensorView::vector(bias.floats(), h.columns()) : TensorView{});
+  step.ops.add(h, made, vector_of(bias, h.columns()), residual_scale_);
 }
 
 }  // namespace llm_tp

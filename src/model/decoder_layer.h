@@ -1,28 +1,33 @@
 #pragma once
+#include <variant>
+
 #include "model/attention.h"
+#include "model/expert_mlp.h"
 #include "model/gated_mlp.h"
 
 namespace llm_tp {
 
-/// A pre-norm decoder layer (Touvron et al. 2023).
+/// A decoder layer (Vaswani et al. 2017): attention, then an MLP or a mixture of experts, each added to what
+/// went in. Norms stand before them (Touvron et al. 2023), after them, or both, as the family has it.
 class DecoderLayer {
  public:
   DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights,
-               int layer, const TreeParts& output_parts, const TreeParts& down_parts);
+               int layer);
   /// h [T,H], the same on every rank, is carried through the layer.
   void forward(const StepContext& step, TensorView h) const;
 
  private:
-  /// h += the sum of all ranks' partial outputs, plus the bias.
-  void add_from_all_ranks(const StepContext& step, TensorView h, TensorView mine, const TreeParts& parts,
-                          const DeviceBuffer& bias) const;
+  /// h normed; h itself where the family has no norm here.
+  TensorView normed(const StepContext& step, TensorView h, const DeviceBuffer& norm) const;
+  TensorView mlp(const StepContext& step, TensorView x) const;
+  /// h += what a part of the layer made of it, plus the bias, normed where the family has a norm here.
+  void add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
+           const DeviceBuffer& norm) const;
 
   const LayerWeights* weights_;
   Attention attention_;
-  GatedMlp mlp_;
-  const TreeParts* output_parts_;
-  const TreeParts* down_parts_;
-  float epsilon_;
+  std::variant<GatedMlp, ExpertMlp> mlp_;
+  float epsilon_, residual_scale_;
 };
 
 }  // namespace llm_tp

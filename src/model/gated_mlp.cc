@@ -2,20 +2,20 @@
 
 namespace llm_tp {
 
-TensorView GatedMlp::forward(const StepContext& step, TensorView x) const {
+void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) const {
   const std::int64_t columns = weights_->gate_up.rows() / 2;
-  const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), step.rows(), 2 * columns);
-  const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), step.rows(), columns);
-  const TensorView bias = weights_->gate_up_bias.data() != nullptr
-                              ? TensorView::vector(weights_->gate_up_bias.floats(), 2 * columns)
-                              : TensorView{};
-  if (columns > 0) {
-    weights_->gate_up.linear(step.ops, gate_up, x, bias);
-    step.ops.silu_mul(activated, gate_up);
-  }
-  const TensorView roots = stack_of_roots(step, *weights_->down);
-  step.ops.linear_roots(roots, activated, *weights_->down);
-  return roots;
+  const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), x.rows(), 2 * columns);
+  const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), x.rows(), columns);
+  weights_->gate_up.linear(step.ops, gate_up, x, vector_of(weights_->gate_up_bias, 2 * columns));
+  if (activation_ == Activation::kSilu) step.ops.silu_mul(activated, gate_up);
+  if (activation_ == Activation::kGelu) step.ops.gelu_mul(activated, gate_up);
+  step.ops.linear_roots(out, activated, *weights_->down);
+}
+
+TensorView GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
+  const TensorView roots = stack_of_roots(step, *weights_->down, x.rows());
+  partial(step, roots, x);
+  return sum_over_ranks(step, roots, parts);
 }
 
 }  // namespace llm_tp

@@ -4,16 +4,19 @@
 
 namespace llm_tp {
 
-/// Gated MLP (SwiGLU, Shazeer 2020) over this rank's columns: down(silu(gate x) * up x).
+/// Gated MLP (SwiGLU and GeGLU, Shazeer 2020) over this rank's columns: down(act(gate x) * up x).
 class GatedMlp {
  public:
-  explicit GatedMlp(const LayerWeights& weights) : weights_(&weights) {}
-  /// The rank's partial outputs: [R,T,H], the roots of its columns' leaves. x [T,H] is normed. The view lives
-  /// in the workspace.
-  TensorView forward(const StepContext& step, TensorView x) const;
+  GatedMlp(const MlpWeights& weights, Activation activation) : weights_(&weights), activation_(activation) {}
+  /// The output [n,H] of all ranks' columns, without its bias, in the workspace. x [n,H].
+  TensorView forward(const StepContext& step, TensorView x, const TreeParts& parts) const;
+  /// This rank's partial outputs at the roots of its leaves: out [R, >= n, H].
+  void partial(const StepContext& step, TensorView out, TensorView x) const;
+  const PackedWeight& down() const noexcept { return *weights_->down; }
 
  private:
-  const LayerWeights* weights_;
+  const MlpWeights* weights_;
+  Activation activation_;
 };
 
 }  // namespace llm_tp

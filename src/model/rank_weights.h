@@ -1,22 +1,31 @@
 #pragma once
-#include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "kernels/device.h"
-#include "model/model_shape.h"
-#include "model/shard_plan.h"
 #include "model/stacked_weight.h"
-#include "weights/weight_source.h"
 
 namespace llm_tp {
 
+/// Of a gated MLP or one expert.
+struct MlpWeights {
+  StackedWeight gate_up;
+  std::unique_ptr<PackedWeight> down;
+  DeviceBuffer gate_up_bias, down_bias;  // f32; empty where the model has none
+};
+
+/// Norms [H], those of q and k [head_dim] or one number a column of this rank; f32, empty where the family
+/// has none.
 struct LayerWeights {
-  DeviceBuffer attention_norm, mlp_norm;  // [H] f32
-  StackedWeight qkv, gate_up;
-  std::unique_ptr<PackedWeight> output, down;
-  DeviceBuffer qkv_bias, output_bias, gate_up_bias, down_bias;  // f32; empty where the model has none
+  DeviceBuffer attention_norm, attention_post_norm, mlp_norm, mlp_post_norm, query_norm, key_norm;
+  StackedWeight qkv;
+  std::unique_ptr<PackedWeight> output;
+  DeviceBuffer qkv_bias, output_bias;
+  MlpWeights mlp;                               // of a layer without experts
+  std::unique_ptr<PackedWeight> router;         // [experts, H] f32, whole on every rank
+  std::vector<MlpWeights> experts;              // this rank's columns of each
+  std::unique_ptr<PackedWeight> shared_router;  // [1, H] f32; empty where no expert is shared
+  MlpWeights shared;
 };
 
 /// One rank's part of a checkpoint, packed for its device.
@@ -25,35 +34,6 @@ struct RankWeights {
   DeviceBuffer final_norm;
   std::vector<LayerWeights> layers;
   const PackedWeight& head() const { return lm_head ? *lm_head : *embedding; }
-};
-
-/// Reads headers alone. Every tensor of the model is looked up and its shape checked against the model's.
-/// Matrices have the dtype of the file in memory, each its own, or what `--dtype` asks for; biases and norms
-/// are f32. Errors: kBadData names the tensor, its shape and the one wanted.
-class WeightLoader {
- public:
-  WeightLoader(const ModelShape& shape, const WeightSource& source, std::optional<DType> wanted);
-  /// Of a matrix in memory.
-  DType dtype(WeightKey key) const;
-  /// Blocks that no layer's weights may be cut in.
-  ShardUnits units() const;
-
-  struct Bytes {
-    std::int64_t weights = 0, largest = 0;
-  };
-  /// What load() will allocate for one rank.
-  Bytes bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const;
-  /// progress(done, total): packed bytes of this rank.
-  RankWeights load(const ShardPlan& plan, int rank, DeviceBackend& ops,
-                   const std::function<void(std::int64_t, std::int64_t)>& progress) const;
-
- private:
-  friend class RankLoad;
-  WeightInfo require(WeightKey key, std::int64_t rows, std::int64_t columns) const;
-
-  ModelShape shape_;
-  const WeightSource* source_;
-  std::optional<DType> wanted_;
 };
 
 }  // namespace llm_tp

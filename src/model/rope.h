@@ -4,21 +4,26 @@
 #include <vector>
 
 #include "base/tensor.h"
-#include "model/model_shape.h"
+#include "model/rope_settings.h"
 
 namespace llm_tp {
 
-/// Angles of rotary embeddings, computed in double. Frequencies follow Hugging Face's modeling_rope_utils
-/// (linear, llama3).
+/// Angles of rotary embeddings, computed in double; docs/rope.md.
 class Rope {
  public:
   Rope(const RopeSettings& settings, std::int64_t head_dim);
-  /// out [T, head_dim]: cosines of the head_dim / 2 pairs, then their sines, at positions [T].
-  void fill(TensorView out, std::span<const std::int32_t> positions) const;
-  std::span<const double> frequencies() const noexcept { return frequencies_; }
+  /// Elements of a head that turn.
+  std::int64_t rotary() const noexcept { return rotary_; }
+  /// out [T, rotary]: cosines of the rotary / 2 pairs, then their sines, at positions [T] of sequences that
+  /// are lengths [T] long.
+  void fill(TensorView out, std::span<const std::int32_t> positions,
+            std::span<const std::int32_t> lengths) const;
+  /// Of the pairs, in a sequence of this length.
+  std::vector<double> frequencies(std::int64_t length) const;
 
  private:
-  std::vector<double> frequencies_;
+  RopeSettings settings_;
+  std::int64_t rotary_;
 };
 
 }  // namespace llm_tp

@@ -25,6 +25,10 @@ std::vector<Range> cut_in_units(std::int64_t total, std::int64_t unit, std::span
   return cut;
 }
 
+LeafCut down_cut_of(std::int64_t columns, std::int64_t block) {
+  return LeafCut::split(columns, block > 1 ? block : 16);
+}
+
 }  // namespace
 
 std::vector<Range> cut_by_shares(std::int64_t units, std::span<const double> shares) {
@@ -72,13 +76,17 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
   const std::int64_t head_units = ceil_divide(shape.query_heads, head_unit);
   plan.output_cut = {shape.query_heads * shape.head_dim, head_unit * shape.head_dim,
                      static_cast<int>(head_units)};
-  plan.down_cut = LeafCut::split(shape.mlp_columns, units.down_block > 1 ? units.down_block : 16);
+  plan.down_cut = down_cut_of(shape.any_dense_layer() ? shape.mlp_columns : 0, units.down_block);
+  plan.expert_cut = down_cut_of(shape.experts.columns, units.expert_block);
+  plan.shared_cut = down_cut_of(shape.experts.shared_columns, units.shared_block);
 
   std::vector<Range> heads = cut_in_units(shape.query_heads, head_unit, speeds);
   const std::vector<Range> groups =
       cut_in_units(shape.query_heads, std::lcm(head_unit, shape.group()), speeds);
   if (8 * fullest(groups) <= 9 * fullest(heads)) heads = groups;
-  const std::vector<Range> leaves = cut_by_shares(plan.down_cut.leaves, speeds);
+  const std::vector<Range> leaves = cut_by_shares(plan.down_cut.leaves, speeds),
+                           expert_leaves = cut_by_shares(plan.expert_cut.leaves, speeds),
+                           shared_leaves = cut_by_shares(plan.shared_cut.leaves, speeds);
   const std::vector<Range> vocabulary =
       cut_in_units(shape.vocabulary, vocabulary_unit(shape.vocabulary), speeds);
 
@@ -90,6 +98,10 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
     share.output_leaves = {ceil_divide(heads[r].begin, head_unit), ceil_divide(heads[r].end, head_unit)};
     share.down_leaves = leaves[r];
     share.mlp_columns = plan.down_cut.columns_of(leaves[r]);
+    share.expert_leaves = expert_leaves[r];
+    share.expert_columns = plan.expert_cut.columns_of(expert_leaves[r]);
+    share.shared_leaves = shared_leaves[r];
+    share.shared_columns = plan.shared_cut.columns_of(shared_leaves[r]);
     share.vocab_rows = vocabulary[r];
     plan.ranks.push_back(share);
   }

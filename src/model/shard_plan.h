@@ -11,19 +11,22 @@ namespace llm_tp {
 struct ShardUnits {
   std::int64_t output_block = 1;  // K block of the attention output's weights: 1, or 32 for quantised ones
   std::int64_t down_block = 1;    // the same of the MLP's down projection
+  std::int64_t expert_block = 1, shared_block = 1;  // and of the experts'
 };
 
 /// One rank's part of every layer, in global numbering. Ranges may be empty: an idle rank is legal.
 struct RankShare {
   Range query_heads, kv_heads;  // kv_heads: those that its query heads read; neighbours may share one
-  Range mlp_columns;
+  Range mlp_columns;            // of layers without experts
+  Range expert_columns, shared_columns;  // of every expert; of the one that all tokens take
   Range vocab_rows;
-  Range output_leaves, down_leaves;
+  Range output_leaves, down_leaves, expert_leaves, shared_leaves;
 };
 
 /// Who holds what (docs/sharding.md). Pure: the same on every rank.
 struct ShardPlan {
-  LeafCut output_cut, down_cut;  // of attention's output and MLP's down projection
+  LeafCut output_cut, down_cut;    // of attention's output and MLP's down projection
+  LeafCut expert_cut, shared_cut;  // of the experts' down projections
   std::vector<RankShare> ranks;
 
   /// Whole KV groups for a rank where that costs the fullest rank at most an eighth more query heads, else

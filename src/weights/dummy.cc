@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <string>
-#include <utility>
 
 #include "weights/block_formats.h"
 #include "weights/matrix_slice.h"
@@ -22,84 +21,52 @@ std::uint64_t mix(std::uint64_t x) {
 constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15u;
 
 bool is_norm(WeightRole role) {
-  return role == WeightRole::kFinalNorm || role == WeightRole::kAttentionNorm || role == WeightRole::kMlpNorm;
-}
-
-/// Rows and columns; {0, 0} where the model has no such tensor.
-std::pair<std::int64_t, std::int64_t> extents(const DummyShape& shape, WeightRole role) {
-  const auto bias = [](bool present, std::int64_t columns) {
-    return present ? std::pair<std::int64_t, std::int64_t>(1, columns)
-                   : std::pair<std::int64_t, std::int64_t>(0, 0);
-  };
   switch (role) {
-    case WeightRole::kEmbedding:
-      return {shape.vocabulary, shape.hidden};
-    case WeightRole::kLmHead:
-      return shape.tied ? std::pair<std::int64_t, std::int64_t>(0, 0)
-                        : std::pair(shape.vocabulary, shape.hidden);
     case WeightRole::kFinalNorm:
     case WeightRole::kAttentionNorm:
     case WeightRole::kMlpNorm:
-      return {1, shape.hidden};
-    case WeightRole::kQuery:
-      return {shape.query_rows, shape.hidden};
-    case WeightRole::kKey:
-    case WeightRole::kValue:
-      return {shape.kv_rows, shape.hidden};
-    case WeightRole::kOutput:
-      return {shape.hidden, shape.query_rows};
-    case WeightRole::kQueryBias:
-      return bias(shape.qkv_biases, shape.query_rows);
-    case WeightRole::kKeyBias:
-    case WeightRole::kValueBias:
-      return bias(shape.qkv_biases, shape.kv_rows);
-    case WeightRole::kOutputBias:
-      return bias(shape.output_bias, shape.hidden);
-    case WeightRole::kGate:
-    case WeightRole::kUp:
-      return {shape.mlp_columns, shape.hidden};
-    case WeightRole::kDown:
-      return {shape.hidden, shape.mlp_columns};
-    case WeightRole::kGateBias:
-    case WeightRole::kUpBias:
-      return bias(shape.mlp_biases, shape.mlp_columns);
-    case WeightRole::kDownBias:
-      return bias(shape.mlp_biases, shape.hidden);
+    case WeightRole::kAttentionPostNorm:
+    case WeightRole::kMlpPostNorm:
+    case WeightRole::kQueryNorm:
+    case WeightRole::kKeyNorm:
+      return true;
+    default:
+      return false;
   }
-  return {0, 0};
 }
 
 }  // namespace
 
-DummySource::DummySource(const DummyShape& shape) : shape_(shape) {
+std::uint64_t DummySource::number_of(WeightKey key) noexcept {
+  return static_cast<std::uint64_t>(key.role) << 48 | static_cast<std::uint64_t>(key.layer & 0xffffff) << 24 |
+         static_cast<std::uint64_t>(key.expert & 0xffffff);
+}
+
+DummySource::DummySource(const std::vector<DummyTensor>& tensors, DType dtype, std::uint64_t seed)
+    : dtype_(dtype), seed_(seed) {
   const auto refuse = [](const std::string& what) {
     throw Error(ExitCode::kConfig, "dummy weights: " + what + "; correct the model's configuration");
   };
-  for (const std::int64_t extent :
-       {shape.hidden, shape.layers, shape.query_rows, shape.kv_rows, shape.mlp_columns, shape.vocabulary})
-    if (extent <= 0) refuse("an extent of " + std::to_string(extent) + ", wanted all above 0");
-  if (shape.dtype == DType::kI32) refuse("dtype i32, wanted one of weights");
-  const int block = block_elements(shape.dtype);
-  for (const std::int64_t columns : {shape.hidden, shape.query_rows, shape.mlp_columns})
-    if (columns % block != 0)
-      refuse("rows of " + std::to_string(columns) + " numbers, wanted whole blocks of " +
-             std::to_string(block) + " (" + std::string(name_of(shape.dtype)) + ")");
-  for (int role = 0; role <= static_cast<int>(WeightRole::kDownBias); ++role) {
-    const WeightKey key{static_cast<WeightRole>(role), 0};
-    const std::optional<WeightInfo> info = find(key);
-    if (!info) continue;
-    const std::int64_t copies = is_of_layer(key.role) ? shape.layers : 1;
-    parameters_ += copies * info->rows * info->columns;
-    bytes_ += copies * info->rows * row_bytes(info->dtype, info->columns);
+  if (dtype == DType::kI32) refuse("dtype i32, wanted one of weights");
+  const int block = block_elements(dtype);
+  for (const DummyTensor& tensor : tensors) {
+    for (const std::int64_t extent : {tensor.rows, tensor.columns})
+      if (extent <= 0) refuse("an extent of " + std::to_string(extent) + ", wanted all above 0");
+    if (!is_vector(tensor.key.role) && tensor.columns % block != 0)
+      refuse("rows of " + std::to_string(tensor.columns) + " numbers, wanted whole blocks of " +
+             std::to_string(block) + " (" + std::string(name_of(dtype)) + ")");
+    tensors_[number_of(tensor.key)] = tensor;
+    const WeightInfo info = find(tensor.key).value();
+    parameters_ += info.rows * info.columns;
+    bytes_ += info.rows * row_bytes(info.dtype, info.columns);
   }
 }
 
 std::optional<WeightInfo> DummySource::find(WeightKey key) const {
-  const auto [rows, columns] = extents(shape_, key.role);
-  if (rows == 0 || key.layer < 0 || key.layer >= (is_of_layer(key.role) ? shape_.layers : 1))
-    return std::nullopt;
-  const bool plain = is_vector(key.role) && is_quantised(shape_.dtype);
-  return WeightInfo{huggingface_name(key), plain ? DType::kF32 : shape_.dtype, rows, columns};
+  const auto at = tensors_.find(number_of(key));
+  if (at == tensors_.end() || !(at->second.key == key)) return std::nullopt;
+  const bool plain = is_vector(key.role) && is_quantised(dtype_);
+  return WeightInfo{huggingface_name(key), plain ? DType::kF32 : dtype_, at->second.rows, at->second.columns};
 }
 
 void DummySource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
@@ -107,8 +74,7 @@ void DummySource::read(WeightKey key, Range rows, Range columns, std::byte* out)
   LLM_TP_CHECK(info.has_value(), "no tensor " + huggingface_name(key));
   check_slice(*info, rows, columns);
   const bool ones = is_norm(key.role);
-  const std::uint64_t tensor = mix(mix(shape_.seed + kGolden) ^ (static_cast<std::uint64_t>(key.role) << 32 |
-                                                                 static_cast<std::uint32_t>(key.layer)));
+  const std::uint64_t tensor = mix(mix(seed_ + kGolden) ^ number_of(key));
   // Uniform on [-a, a) has standard deviation a / sqrt(3).
   const auto bound = static_cast<float>(std::sqrt(3.0 / static_cast<double>(info->columns)));
   std::array<float, 1024> chunk;

@@ -1,28 +1,26 @@
 #pragma once
 #include <cstdint>
+#include <unordered_map>
+#include <vector>
 
 #include "weights/weight_source.h"
 
 namespace llm_tp {
 
-/// The weights of a model that need no file.
-struct DummyShape {
-  std::int64_t hidden = 0, layers = 0;
-  std::int64_t query_rows = 0, kv_rows = 0;  // heads x head size
-  std::int64_t mlp_columns = 0, vocabulary = 0;
-  bool qkv_biases = false, output_bias = false, mlp_biases = false;
-  bool tied = false;           // no LM head of its own
-  DType dtype = DType::kBF16;  // of matrices; vectors have it too, or f32 where it is a block format
-  std::uint64_t seed = 0;
+/// A tensor that a dummy checkpoint holds.
+struct DummyTensor {
+  WeightKey key;
+  std::int64_t rows = 0, columns = 0;  // 1 row for vectors
 };
 
-/// Random weights for benchmarks and tests: each number is a hash of (seed, role, layer, row, column),
-/// uniform with standard deviation 1 / sqrt(columns), norms are 1. So any slice is made without the rest, and
-/// ranks agree. Thread-safe.
+/// Random weights for benchmarks and tests, that need no file: each number is a hash of (seed, role, layer,
+/// expert, row, column), uniform with standard deviation 1 / sqrt(columns), norms are 1. So any slice is made
+/// without the rest, and ranks agree. Thread-safe.
 class DummySource final : public WeightSource {
  public:
-  /// kConfig where an extent is not positive or a row is not made of whole blocks of the dtype.
-  explicit DummySource(const DummyShape& shape);
+  /// dtype is that of matrices; vectors have it too, or f32 where it is a block format. kConfig where an
+  /// extent is not positive or a row of a matrix is not made of whole blocks of the dtype.
+  DummySource(const std::vector<DummyTensor>& tensors, DType dtype, std::uint64_t seed = 0);
 
   std::optional<WeightInfo> find(WeightKey key) const override;
   void read(WeightKey key, Range rows, Range columns, std::byte* out) const override;
@@ -31,7 +29,11 @@ class DummySource final : public WeightSource {
   std::int64_t parameters() const override { return parameters_; }
 
  private:
-  DummyShape shape_;
+  static std::uint64_t number_of(WeightKey key) noexcept;
+
+  std::unordered_map<std::uint64_t, DummyTensor> tensors_;
+  DType dtype_;
+  std::uint64_t seed_;
   std::int64_t bytes_ = 0, parameters_ = 0;
 };
 

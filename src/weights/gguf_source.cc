@@ -8,24 +8,22 @@
 
 namespace llm_tp {
 
-GgufSource::GgufSource(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {
-  const std::string architecture(file_->string("general.architecture").value_or("(none)"));
-  if (architecture != "llama" && architecture != "qwen2")
-    refuse("architecture " + architecture + ", wanted llama or qwen2");
+GgufSource::GgufSource(std::shared_ptr<const GgufFile> file, bool interleaved)
+    : file_(std::move(file)), interleaved_(interleaved) {
   if (const auto parts = file_->integer("split.count").value_or(1); parts > 1)
     refuse("one of " + std::to_string(parts) +
            " files of a model, wanted a single file; join them with llama.cpp's gguf-split --merge");
-  interleaved_ = architecture == "llama";
   if (!interleaved_) return;
-  query_heads_ = file_->integer("llama.attention.head_count").value_or(0);
-  kv_heads_ = file_->integer("llama.attention.head_count_kv").value_or(query_heads_);
-  rotary_ = file_->integer("llama.rope.dimension_count").value_or(0);
+  const std::string architecture(file_->string("general.architecture").value_or(""));
+  query_heads_ = file_->integer(architecture + ".attention.head_count").value_or(0);
+  kv_heads_ = file_->integer(architecture + ".attention.head_count_kv").value_or(query_heads_);
+  rotary_ = file_->integer(architecture + ".rope.dimension_count").value_or(0);
   if (query_heads_ <= 0 || kv_heads_ <= 0)
-    refuse("llama.attention.head_count " + std::to_string(query_heads_) + " and head_count_kv " +
+    refuse(architecture + ".attention.head_count " + std::to_string(query_heads_) + " and head_count_kv " +
            std::to_string(kv_heads_) +
            ", wanted both above 0; the order of the rows of q and k depends on them");
   if (rotary_ < 0 || rotary_ % 2 != 0)
-    refuse("llama.rope.dimension_count " + std::to_string(rotary_) + ", wanted an even number");
+    refuse(architecture + ".rope.dimension_count " + std::to_string(rotary_) + ", wanted an even number");
 }
 
 void GgufSource::refuse(const std::string& what) const {
@@ -52,21 +50,31 @@ std::optional<GgufSource::Interleaving> GgufSource::interleaving(WeightKey key, 
   return Interleaving{head, rotary_ > 0 && rotary_ < head ? rotary_ : head};
 }
 
-WeightInfo GgufSource::info_of(const GgufTensor& tensor) const {
+WeightInfo GgufSource::info_of(const GgufTensor& tensor, WeightKey key) const {
   const std::optional<DType> dtype = dtype_of_ggml(tensor.type);
   if (!dtype)
     refuse("tensor " + std::string(tensor.name) + " is of type " + ggml_type_name(tensor.type) +
            ", wanted F32, F16, BF16, Q8_0, Q4_0 or Q4_1; use a file quantised to one of these");
-  if (tensor.dimensions > 2)
+  const int wanted = is_of_expert(key.role) ? 3 : 2;
+  if (wanted == 3 && (tensor.dimensions != 3 || key.expert >= tensor.extents[2]))
+    refuse("tensor " + std::string(tensor.name) + " has " + std::to_string(tensor.dimensions) +
+           " dimensions and no expert " + std::to_string(key.expert));
+  if (tensor.dimensions > wanted)
     refuse("tensor " + std::string(tensor.name) + " has " + std::to_string(tensor.dimensions) +
            " dimensions, wanted a vector or a matrix; the model is of another kind");
   return {std::string(tensor.name), *dtype, tensor.extents[1], tensor.extents[0]};
 }
 
+std::span<const std::byte> GgufSource::data_of(const GgufTensor& tensor, WeightKey key) const {
+  if (!is_of_expert(key.role)) return tensor.data;
+  const std::size_t bytes = tensor.data.size() / static_cast<std::size_t>(tensor.extents[2]);
+  return tensor.data.subspan(static_cast<std::size_t>(key.expert) * bytes, bytes);
+}
+
 std::optional<WeightInfo> GgufSource::find(WeightKey key) const {
   const GgufTensor* tensor = file_->tensor(gguf_name(key));
   if (!tensor) return std::nullopt;
-  WeightInfo info = info_of(*tensor);
+  WeightInfo info = info_of(*tensor, key);
   const bool vector = is_vector(key.role);
   const auto order = interleaving(key, vector ? info.columns : info.rows);
   if (vector && order && is_quantised(info.dtype))
@@ -78,7 +86,7 @@ std::optional<WeightInfo> GgufSource::find(WeightKey key) const {
 void GgufSource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
   const std::optional<WeightInfo> info = find(key);
   LLM_TP_CHECK(info.has_value(), "no tensor " + gguf_name(key));
-  const std::span<const std::byte> data = file_->tensor(gguf_name(key))->data;
+  const std::span<const std::byte> data = data_of(*file_->tensor(gguf_name(key)), key);
   const bool vector = is_vector(key.role);
   const auto order = interleaving(key, vector ? info->columns : info->rows);
   if (!order) return copy_slice(*info, data, rows, columns, out);
@@ -101,7 +109,7 @@ void GgufSource::read(WeightKey key, Range rows, Range columns, std::byte* out) 
 }
 
 void GgufSource::release(WeightKey key) const {
-  if (const GgufTensor* tensor = file_->tensor(gguf_name(key))) file_->release(tensor->data);
+  if (const GgufTensor* tensor = file_->tensor(gguf_name(key))) file_->release(data_of(*tensor, key));
 }
 
 std::int64_t GgufSource::parameters() const {

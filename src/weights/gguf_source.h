@@ -6,14 +6,15 @@
 
 namespace llm_tp {
 
-/// The weights of a GGUF file of architecture llama (which carries Mistral too) or qwen2. Thread-safe.
-/// In llama files the rows of q and k lie interleaved: of a head's rotary rows, row 2i is Hugging Face's row
-/// i and row 2i + 1 is row i + rotary / 2. read() gives Hugging Face's order, of weights and of biases.
+/// The weights of a GGUF file. Thread-safe.
+/// In files of some architectures (llama, granite, smollm3) the rows of q and k lie interleaved: of a head's
+/// rotary rows, row 2i is Hugging Face's row i and row 2i + 1 is row i + rotary / 2. read() gives Hugging
+/// Face's order, of weights and of biases. The experts of a layer are slices of one tensor.
 class GgufSource final : public WeightSource {
  public:
-  /// kBadData for another architecture, a file that is one of several, or head counts that are missing or not
-  /// positive.
-  explicit GgufSource(std::shared_ptr<const GgufFile> file);
+  /// kBadData for a file that is one of several, or, where rows are interleaved, head counts that are missing
+  /// or not positive.
+  GgufSource(std::shared_ptr<const GgufFile> file, bool interleaved);
 
   /// kBadData where the tensor is of a type that is not computed with, has more than two dimensions, or where
   /// the rows of q or k do not divide into heads.
@@ -30,13 +31,14 @@ class GgufSource final : public WeightSource {
     /// The file's row of a row of Hugging Face.
     std::int64_t row_in_file(std::int64_t row) const noexcept;
   };
-  WeightInfo info_of(const GgufTensor& tensor) const;
+  WeightInfo info_of(const GgufTensor& tensor, WeightKey key) const;
+  std::span<const std::byte> data_of(const GgufTensor& tensor, WeightKey key) const;
   /// For `rows` rows of q or k; nullopt for a tensor that lies as Hugging Face has it.
   std::optional<Interleaving> interleaving(WeightKey key, std::int64_t rows) const;
   [[noreturn]] void refuse(const std::string& what) const;
 
   std::shared_ptr<const GgufFile> file_;
-  bool interleaved_ = false;
+  bool interleaved_;
   std::int64_t query_heads_ = 0, kv_heads_ = 0;
   std::int64_t rotary_ = 0;  // 0: the whole head
 };

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "weights/matrix_slice.h"
-#include "weights/weight_names.h"
 
 namespace llm_tp {
 namespace {
@@ -18,7 +17,8 @@ std::optional<DType> usable(const std::string& dtype) {
 
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder) {
+SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder, TensorNames own_names)
+    : names_(own_names) {
   const std::filesystem::path single = folder / "model.safetensors",
                               index = folder / "model.safetensors.index.json";
   std::error_code ignored;
@@ -78,7 +78,7 @@ void SafetensorsSource::check_index(const std::filesystem::path& index,
 }
 
 const SafetensorsSource::Entry* SafetensorsSource::entry(WeightKey key) const {
-  const auto at = entries_.find(huggingface_name(key));
+  const auto at = entries_.find(huggingface_name(key, names_));
   return at == entries_.end() ? nullptr : &at->second;
 }
 
@@ -105,7 +105,7 @@ std::optional<WeightInfo> SafetensorsSource::find(WeightKey key) const {
 
 void SafetensorsSource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
   const Entry* found = entry(key);
-  LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key));
+  LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key, names_));
   const auto& [file, tensor] = *found;
   const auto begin = static_cast<std::size_t>(tensor.begin),
              size = static_cast<std::size_t>(tensor.end - tensor.begin);

@@ -6,6 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "weights/safetensors_header.h"
+#include "weights/weight_names.h"
 #include "weights/weight_source.h"
 
 namespace llm_tp {
@@ -16,7 +17,8 @@ class SafetensorsSource final : public WeightSource {
  public:
   /// Maps all files and checks their headers. kMissingFile where the folder has no weights or lacks a shard;
   /// kBadData where a file is broken or the index does not match the files.
-  explicit SafetensorsSource(const std::filesystem::path& folder);
+  /// own_names outlive the source.
+  explicit SafetensorsSource(const std::filesystem::path& folder, TensorNames own_names = {});
 
   /// kBadData where the tensor is of a dtype other than F32, F16 and BF16, or has neither one nor two
   /// dimensions.
@@ -37,6 +39,7 @@ class SafetensorsSource final : public WeightSource {
   const Entry* entry(WeightKey key) const;
   WeightInfo info_of(const Entry& entry) const;
 
+  TensorNames names_;
   std::vector<MappedFile> files_;
   std::unordered_map<std::string, Entry> entries_;
   std::int64_t parameters_ = 0;

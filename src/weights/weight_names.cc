@@ -11,7 +11,7 @@ struct Names {
   std::string_view huggingface, gguf;  // without what the layer puts in front
   bool vector;
 };
-constexpr std::array<Names, 19> kNames{{
+constexpr std::array<Names, kWeightRoles> kNames{{
     {WeightRole::kEmbedding, "model.embed_tokens.weight", "token_embd.weight", false},
     {WeightRole::kFinalNorm, "model.norm.weight", "output_norm.weight", true},
     {WeightRole::kLmHead, "lm_head.weight", "output.weight", false},
@@ -31,6 +31,20 @@ constexpr std::array<Names, 19> kNames{{
     {WeightRole::kGateBias, "mlp.gate_proj.bias", "ffn_gate.bias", true},
     {WeightRole::kUpBias, "mlp.up_proj.bias", "ffn_up.bias", true},
     {WeightRole::kDownBias, "mlp.down_proj.bias", "ffn_down.bias", true},
+    {WeightRole::kQkv, "self_attn.qkv_proj.weight", "attn_qkv.weight", false},
+    {WeightRole::kGateUp, "mlp.gate_up_proj.weight", "ffn_up.weight", false},
+    {WeightRole::kAttentionPostNorm, "post_attention_layernorm.weight", "post_attention_norm.weight", true},
+    {WeightRole::kMlpPostNorm, "post_feedforward_layernorm.weight", "post_ffw_norm.weight", true},
+    {WeightRole::kQueryNorm, "self_attn.q_norm.weight", "attn_q_norm.weight", true},
+    {WeightRole::kKeyNorm, "self_attn.k_norm.weight", "attn_k_norm.weight", true},
+    {WeightRole::kRouter, "mlp.gate.weight", "ffn_gate_inp.weight", false},
+    {WeightRole::kExpertGate, "mlp.experts.{}.gate_proj.weight", "ffn_gate_exps.weight", false},
+    {WeightRole::kExpertUp, "mlp.experts.{}.up_proj.weight", "ffn_up_exps.weight", false},
+    {WeightRole::kExpertDown, "mlp.experts.{}.down_proj.weight", "ffn_down_exps.weight", false},
+    {WeightRole::kSharedRouter, "mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight", false},
+    {WeightRole::kSharedGate, "mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight", false},
+    {WeightRole::kSharedUp, "mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight", false},
+    {WeightRole::kSharedDown, "mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight", false},
 }};
 
 constexpr bool in_order_of_roles() {
@@ -44,16 +58,25 @@ const Names& names_of(WeightRole role) { return kNames[static_cast<std::size_t>(
 
 std::string with_layer(std::string_view prefix, WeightKey key, std::string_view name) {
   if (!is_of_layer(key.role)) return std::string(name);
-  return std::string(prefix).append(std::to_string(key.layer)).append(".").append(name);
+  std::string whole = std::string(prefix).append(std::to_string(key.layer)).append(".").append(name);
+  if (const auto at = whole.find("{}"); at != std::string::npos)
+    whole.replace(at, 2, std::to_string(key.expert));
+  return whole;
 }
 
 }  // namespace
 
-std::string huggingface_name(WeightKey key) {
-  return with_layer("model.layers.", key, names_of(key.role).huggingface);
+std::string huggingface_name(WeightKey key, TensorNames own) {
+  std::string_view name = names_of(key.role).huggingface;
+  for (const TensorName& other : own)
+    if (other.role == key.role) name = other.huggingface;
+  return with_layer("model.layers.", key, name);
 }
 std::string gguf_name(WeightKey key) { return with_layer("blk.", key, names_of(key.role).gguf); }
 bool is_vector(WeightRole role) noexcept { return names_of(role).vector; }
 bool is_of_layer(WeightRole role) noexcept { return role > WeightRole::kLmHead; }
+bool is_of_expert(WeightRole role) noexcept {
+  return role == WeightRole::kExpertGate || role == WeightRole::kExpertUp || role == WeightRole::kExpertDown;
+}
 
 }  // namespace llm_tp

@@ -8,7 +8,8 @@
 
 namespace llm_tp {
 
-/// The tensors of a decoder by what they do; names of the file formats are resolved in weight_names.
+/// The tensors of a decoder by what they do; names of the file formats are resolved in weight_names. A
+/// checkpoint has q, k, v or all three in kQkv, one below the other; gate and up likewise.
 enum class WeightRole : std::uint8_t {
   kEmbedding,
   kFinalNorm,
@@ -29,10 +30,27 @@ enum class WeightRole : std::uint8_t {
   kGateBias,
   kUpBias,
   kDownBias,
+  kQkv,
+  kGateUp,
+  kAttentionPostNorm,  // of attention's output
+  kMlpPostNorm,
+  kQueryNorm,
+  kKeyNorm,
+  kRouter,  // [experts, H]
+  kExpertGate,
+  kExpertUp,
+  kExpertDown,    // of one expert
+  kSharedRouter,  // [1, H]
+  kSharedGate,
+  kSharedUp,
+  kSharedDown,
 };
+inline constexpr int kWeightRoles = static_cast<int>(WeightRole::kSharedDown) + 1;
+
 struct WeightKey {
   WeightRole role;
   int layer = 0;
+  int expert = 0;
   friend bool operator==(const WeightKey&, const WeightKey&) = default;
 };
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "model/llama_model.h"
+#include "model/decoder.h"
 #include "tests/support/golden.h"
 #include "tests/weights/test_files.h"
 #include "weights/gguf.h"
@@ -15,7 +15,7 @@ namespace {
 TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
   const auto file = GgufFile::open(load_golden_gguf("Q8_0").model);
   const ModelShape shape = ModelShape::from_gguf(*file);
-  const GgufSource source(file);
+  const GgufSource source(file, shape.interleaved_heads);
   const WeightLoader loader(shape, source, std::nullopt);
   CpuBackend ops{CpuOptions{}};
   for (const int world : {1, 2, 3, 7}) {
@@ -26,7 +26,7 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
       for (int rank = 0; rank < world; ++rank) {
         const auto r = static_cast<std::size_t>(rank);
         EXPECT_EQ(memory[r].weights, loader.bytes(plan, rank, ops).weights);
-        EXPECT_EQ(memory[r].workspace, LlamaModel::workspace_bytes(shape, plan, rank, 100));
+        EXPECT_EQ(memory[r].workspace, Decoder::workspace_bytes(shape, plan, rank, 100));
         for (const int page_tokens : {16, 48})
           EXPECT_EQ(memory[r].kv_per_token * 5 * page_tokens,
                     ops.kv_bytes(kv_shape_of(shape, plan.ranks[r], kv_dtype, 5, page_tokens)));
@@ -40,7 +40,7 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
 TEST(PlanMemory, ARankWithoutHeadsHoldsNoCache) {
   const auto file = GgufFile::open(load_golden_gguf("F16").model);
   const ModelShape shape = ModelShape::from_gguf(*file);
-  const GgufSource source(file);
+  const GgufSource source(file, shape.interleaved_heads);
   const WeightLoader loader(shape, source, std::nullopt);
   const int world = static_cast<int>(shape.query_heads) + 1;
   const auto memory = plan_memory(shape, loader, ShardPlan::make(shape, world, loader.units()),

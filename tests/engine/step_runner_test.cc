@@ -40,7 +40,9 @@ class FailingBackend final : public CpuBackend {
     count(), CpuBackend::attend(out, q, cache, layer, batch, heads, options);
   }
   void silu_mul(TensorView out, TensorView gate_up) override { count(), CpuBackend::silu_mul(out, gate_up); }
-  void add(TensorView h, TensorView x, TensorView bias) override { count(), CpuBackend::add(h, x, bias); }
+  void add(TensorView h, TensorView x, TensorView bias, float factor) override {
+    count(), CpuBackend::add(h, x, bias, factor);
+  }
 
  private:
   void count() {
@@ -63,7 +65,7 @@ class Rank {
                kMostRows),
         cache_(ops.make_kv_cache(kv_shape_of(shape_, plan_.ranks[static_cast<std::size_t>(ranks.rank())],
                                              DType::kF32, kPages, 16))),
-        runner({{&model_, cache_.get()}}, ops, ranks, control, shape_.vocabulary, 0) {}
+        runner(model_, ops, *cache_, ranks, control, shape_.vocabulary, 0) {}
 
  private:
   std::string folder_;
@@ -71,7 +73,7 @@ class Rank {
   SafetensorsSource source_;
   WeightLoader loader_;
   ShardPlan plan_;
-  LlamaModel model_;
+  Decoder model_;
   std::unique_ptr<KvCache> cache_;
 
  public:
@@ -120,8 +122,8 @@ StepPlan good_plan() {
   plan.tokens = {1, 2, 3};
   plan.slices = {{3, 0, 0, 1}};
   plan.pages = {2};
-  plan.score.rows.push_back({});
-  plan.score.rows.back().row = 2;
+  plan.scored.push_back({});
+  plan.scored.back().row = 2;
   return plan;
 }
 
@@ -130,7 +132,7 @@ void run_on_two_ranks(const StepPlan& plan) {
     CpuBackend ops{CpuOptions{}};
     Rank rank(ops, ranks, control);
     const auto results = rank.runner.run(plan);
-    EXPECT_EQ(results.size(), ranks.rank() == 0 ? plan.score.rows.size() : 0);
+    EXPECT_EQ(results.size(), ranks.rank() == 0 ? plan.scored.size() : 0);
   });
 }
 
@@ -138,7 +140,7 @@ TEST(StepRunner, ResultsAreRankZerosAlone) { run_on_two_ranks(good_plan()); }
 
 TEST(StepRunner, AStepThatScoresNothingIsFine) {
   StepPlan plan = good_plan();
-  plan.score.rows.clear();
+  plan.scored.clear();
   run_on_two_ranks(plan);
 }
 

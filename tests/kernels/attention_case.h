@@ -34,6 +34,7 @@ struct AttentionCase {
   HeadMap heads{{0, 6}, {0, 2}, 3, 16};
   int tokens = 200;
   std::int64_t window = 0;
+  float soft_cap = 0.0f;
   DType dtype = DType::kF32;
   int page_tokens = 16;
   unsigned seed = 1;
@@ -52,7 +53,9 @@ struct AttentionCase {
     return random_floats(static_cast<std::size_t>(tokens) * kv_width(), seed + 2);
   }
   int pages() const { return (tokens + page_tokens - 1) / page_tokens; }
-  AttentionOptions options() const { return {1.0f / std::sqrt(static_cast<float>(heads.head_dim)), window}; }
+  AttentionOptions options() const {
+    return {1.0f / std::sqrt(static_cast<float>(heads.head_dim)), window, soft_cap};
+  }
   KvShape shape(int pages_in_cache) const {
     return {2, static_cast<int>(heads.kv_heads.size()), heads.head_dim, pages_in_cache, page_tokens, dtype};
   }

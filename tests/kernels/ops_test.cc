@@ -56,7 +56,8 @@ TEST(CpuOps, ARowIsTheSameAloneAndAmongManyOnAnyThreads) {
     backend.rms_norm(view, view, TensorView::vector(weight.data(), kWidth), 1e-5f);
     backend.rope(view, TensorView::matrix(cos_sin.data() + begin * kHeadDim, rows, kHeadDim), kHeadDim);
     backend.silu_mul(half_view, view);
-    backend.add(view.column_range(0, kWidth / 2), half_view, TensorView::vector(weight.data(), kWidth / 2));
+    backend.add(view.column_range(0, kWidth / 2), half_view, TensorView::vector(weight.data(), kWidth / 2),
+                1.0f);
     return bits_of(h);
   };
   const auto all = apply(one, 0, kRows);
@@ -126,9 +127,9 @@ TEST(CpuOps, AddRoundsTwice) {
   // 1 + 2^-24 rounds to 1 and -1 + 1 is 0; were x + bias not rounded by itself, 2^-24 would remain.
   std::vector<float> h(20, -1.0f), x(20, 1.0f), bias(20, std::ldexp(1.0f, -24));
   backend.add(TensorView::matrix(h.data(), 1, 20), TensorView::matrix(x.data(), 1, 20),
-              TensorView::vector(bias.data(), 20));
+              TensorView::vector(bias.data(), 20), 1.0f);
   for (const float value : h) EXPECT_EQ(value, 0.0f);
-  backend.add(TensorView::matrix(h.data(), 1, 20), TensorView::matrix(x.data(), 1, 20), {});
+  backend.add(TensorView::matrix(h.data(), 1, 20), TensorView::matrix(x.data(), 1, 20), {}, 1.0f);
   for (const float value : h) EXPECT_EQ(value, 1.0f);
 }
 
@@ -152,7 +153,7 @@ TEST(CpuOps, NoRowsAreNoWork) {
   backend.rms_norm(none, none, TensorView::vector(weight.data(), 32), 1e-5f);
   backend.rope(none, none, 32);
   backend.silu_mul(none, TensorView::matrix(nullptr, DType::kF32, 0, 64, 64));
-  backend.add(none, none, {});
+  backend.add(none, none, {}, 1.0f);
   const auto cache = backend.make_kv_cache({1, 0, 16, 4, 16, DType::kF32});
   EXPECT_EQ(backend.kv_bytes(cache->shape()), 0);
 }

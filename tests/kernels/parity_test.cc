@@ -84,15 +84,94 @@ TEST(Parity, SiluTimesUpOverTheWholeRangeOfExp) {
   }
 }
 
+TEST(Parity, GeluTimesUpOverTheWholeRangeOfExp) {
+  CpuBackend fast = cpu(1);
+  ReferenceBackend exact;
+  for (const float spread : {1.0f, 8.0f, 120.0f}) {
+    std::vector<float> x = random_floats(2 * 1003, 9, spread), got(1003), want(1003);
+    fast.gelu_mul(TensorView::matrix(got.data(), 1, 1003), TensorView::matrix(x.data(), 1, 2006));
+    exact.gelu_mul(TensorView::matrix(want.data(), 1, 1003), TensorView::matrix(x.data(), 1, 2006));
+    // The exponent is a product of up to 20, whose rounding the power magnifies.
+    expect_close(got, want, 8 * kFourUlp, "spread " + std::to_string(spread));
+  }
+}
+
+TEST(Parity, SoftCapFromTinyToHuge) {
+  CpuBackend fast = cpu(1);
+  ReferenceBackend exact;
+  for (const float spread : {1e-3f, 1.0f, 30.0f, 1e4f}) {
+    std::vector<float> got = random_floats(1003, 3, spread), want = got;
+    fast.soft_cap(TensorView::matrix(got.data(), 1, 1003), 30.0f);
+    exact.soft_cap(TensorView::matrix(want.data(), 1, 1003), 30.0f);
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], kFourUlp * std::fabs(want[i])) << "spread " << spread;
+  }
+}
+
+TEST(Parity, AttentionWithASoftCap) {
+  CpuBackend fast = cpu(2);
+  ReferenceBackend exact;
+  AttentionCase c;
+  c.heads = {{0, 6}, {0, 2}, 3, 24};
+  c.window = 40, c.tokens = 130, c.soft_cap = 2.0f;
+  expect_close(attention_of(fast, c), attention_of(exact, c), 4e-6, "capped");
+  AttentionCase without = c;
+  without.soft_cap = 0.0f;
+  EXPECT_NE(bits_of(attention_of(fast, c)), bits_of(attention_of(fast, without)));
+}
+
+TEST(Parity, NormsOfHeadsAndByTheSquaresOfAllHeads) {
+  CpuBackend fast = cpu(1);
+  ReferenceBackend exact;
+  const std::vector<float> x = random_floats(3 * 5 * 24, 5, 2.0f);
+  std::vector<float> weight = random_floats(24, 6), wide = random_floats(5 * 24, 7);
+  std::vector<std::vector<float>> heads, whole;
+  for (DeviceBackend* backend : {static_cast<DeviceBackend*>(&fast), static_cast<DeviceBackend*>(&exact)}) {
+    heads.push_back(x), whole.push_back(x);
+    backend->norm_heads(TensorView::matrix(heads.back().data(), 3, 120),
+                        TensorView::vector(weight.data(), 24), 1e-5f);
+    std::vector<float> squares(5 * 3);
+    const TensorView view = TensorView::matrix(whole.back().data(), 3, 120);
+    backend->head_squares(TensorView::matrix(squares.data(), 5, 3), view);
+    backend->norm_by_squares(view, TensorView::matrix(squares.data(), 5, 3), 120,
+                             TensorView::vector(wide.data(), 120), 1e-5f);
+    // The same as one norm of the row.
+    std::vector<float> rows = x;
+    const TensorView row_view = TensorView::matrix(rows.data(), 3, 120);
+    backend->rms_norm(row_view, row_view, TensorView::vector(wide.data(), 120), 1e-5f);
+    expect_close(whole.back(), rows, kFourUlp, "squares of heads");
+  }
+  expect_close(heads[0], heads[1], kFourUlp, "heads");
+  expect_close(whole[0], whole[1], kFourUlp, "whole");
+}
+
+TEST(Parity, ScaleClearAndAddRows) {
+  CpuBackend fast = cpu(2);
+  ReferenceBackend exact;
+  const std::vector<std::int32_t> rows{2, 0, 2, 1, 2};
+  const std::vector<float> weights{0.5f, 1.0f, -2.0f, 3.0f, 0.25f};
+  std::vector<float> x = random_floats(5 * 300, 8);
+  std::vector<std::vector<float>> out;
+  for (DeviceBackend* backend : {static_cast<DeviceBackend*>(&fast), static_cast<DeviceBackend*>(&exact)}) {
+    out.emplace_back(4 * 300, std::nanf(""));
+    const TensorView view = TensorView::matrix(out.back().data(), 4, 300);
+    backend->clear(view);
+    backend->add_rows(view, TensorView::matrix(x.data(), 5, 300), rows, weights);
+    backend->scale(view, 1.5f);
+    for (std::size_t i = 900; i < 1200; ++i) ASSERT_EQ(out.back()[i], 0.0f);  // no row names it
+  }
+  expect_close(out[0], out[1], kFourUlp, "add_rows");
+}
+
 TEST(Parity, AddWithBias) {
   CpuBackend fast = cpu(1);
   ReferenceBackend exact;
   std::vector<float> got = random_floats(3 * 37, 11), want = got, x = random_floats(3 * 37, 12),
                      bias = random_floats(37, 13);
   fast.add(TensorView::matrix(got.data(), 3, 37), TensorView::matrix(x.data(), 3, 37),
-           TensorView::vector(bias.data(), 37));
+           TensorView::vector(bias.data(), 37), 0.5f);
   exact.add(TensorView::matrix(want.data(), 3, 37), TensorView::matrix(x.data(), 3, 37),
-            TensorView::vector(bias.data(), 37));
+            TensorView::vector(bias.data(), 37), 0.5f);
   expect_close(got, want, kFourUlp, "add");
 }
 

@@ -6,7 +6,8 @@
 
 #include "comm/local_group.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "model/llama_model.h"
+#include "model/decoder.h"
+#include "model/weight_loader.h"
 #include "weights/gguf.h"
 #include "weights/gguf_source.h"
 #include "weights/safetensors.h"
@@ -71,7 +72,7 @@ class RankRun {
     std::vector<float*> outputs;
     for (const Piece& piece : step) {
       slices.push_back({static_cast<std::int32_t>(tokens.size()), piece.rows, done[piece.sequence],
-                        tables[piece.sequence]});
+                        tables[piece.sequence], static_cast<std::int32_t>(sequences[piece.sequence].size())});
       for (std::int32_t i = 0; i < piece.rows; ++i) {
         const std::int32_t position = done[piece.sequence]++;
         tokens.push_back(sequences[piece.sequence].at(static_cast<std::size_t>(position)));
@@ -80,9 +81,9 @@ class RankRun {
       }
     }
     model_->forward({tokens, positions, slices}, *cache_);
-    for (std::size_t first = 0; first < tokens.size(); first += LlamaModel::kScoredRows) {
+    for (std::size_t first = 0; first < tokens.size(); first += Decoder::kScoredRows) {
       std::vector<std::int32_t> rows;
-      while (rows.size() < LlamaModel::kScoredRows && first + rows.size() < tokens.size())
+      while (rows.size() < Decoder::kScoredRows && first + rows.size() < tokens.size())
         rows.push_back(static_cast<std::int32_t>(first + rows.size()));
       const TensorView scored = model_->logits(rows);
       for (std::size_t i = 0; i < rows.size(); ++i)
@@ -104,16 +105,22 @@ class RankRun {
   std::int64_t vocabulary_;
   CpuBackend ops_;
   std::unique_ptr<KvCache> cache_;
-  std::optional<LlamaModel> model_;
+  std::optional<Decoder> model_;
 };
 
 }  // namespace
 
 Checkpoint Checkpoint::open(const std::string& path) {
-  if (std::filesystem::is_directory(path))
-    return {ModelShape::from_config(path + "/config.json"), std::make_unique<SafetensorsSource>(path)};
-  const auto file = GgufFile::open(path);
-  return {ModelShape::from_gguf(*file), std::make_unique<GgufSource>(file)};
+  Checkpoint checkpoint;
+  if (std::filesystem::is_directory(path)) {
+    checkpoint.shape = ModelShape::from_config(path + "/config.json");
+    checkpoint.weights = std::make_unique<SafetensorsSource>(path, checkpoint.shape.style.names);
+  } else {
+    const auto file = GgufFile::open(path);
+    checkpoint.shape = ModelShape::from_gguf(*file);
+    checkpoint.weights = std::make_unique<GgufSource>(file, checkpoint.shape.interleaved_heads);
+  }
+  return checkpoint;
 }
 
 std::vector<Step> in_chunks(const std::vector<Tokens>& sequences, std::int32_t rows) {

@@ -72,9 +72,9 @@ TEST(ModelShapeFromConfig, KeysThatMayBeAbsentOrNullHaveHuggingFacesDefaults) {
 TEST(ModelShapeFromConfig, MistralsWindowIsItsOwn) {
   json config = golden_config("mistral_head_dim");
   config["sliding_window"] = 48;
-  EXPECT_EQ(shape_of(config).window, 48);
+  EXPECT_EQ(shape_of(config).layer(1).window, 48);
   config["sliding_window"] = nullptr;
-  EXPECT_EQ(shape_of(config).window, 0);
+  EXPECT_EQ(shape_of(config).layer(1).window, 0);
 }
 
 struct WrongKey {
@@ -238,8 +238,8 @@ TEST(ModelShapeFromGguf, RefusesWhatIsWrongAndNamesTheFileAndTheKey) {
   refused([](GgufHeader& h) { h.integers["attention.head_count_kv"] = 0; }, {"key/value heads"});
   refused([](GgufHeader& h) { h.integers["attention.key_length"] = 15; }, {"head_dim", "even"});
   refused([](GgufHeader& h) { h.integers["attention.value_length"] = 8; }, {"llama.attention.value_length"});
-  refused([](GgufHeader& h) { h.integers["block_count"] = 0; }, {"number of layers"});
-  refused([](GgufHeader& h) { h.integers["block_count"] = 4294967295; }, {"number of layers"});
+  refused([](GgufHeader& h) { h.integers["block_count"] = 0; }, {"llama.block_count"});
+  refused([](GgufHeader& h) { h.integers["block_count"] = 4294967295; }, {"llama.block_count"});
   refused([](GgufHeader& h) { h.integers["context_length"] = 0; }, {"context"});
   refused([](GgufHeader& h) { h.embedding = false; }, {"token_embd.weight"});
   refused([](GgufHeader& h) { h.reals["attention.layer_norm_rms_epsilon"] = 0; }, {"epsilon"});

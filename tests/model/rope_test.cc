@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace llm_tp {
@@ -30,7 +31,8 @@ void expect_angles(const RopeSettings& settings, std::int64_t head_dim, const Wa
   const std::vector<std::int32_t> positions{0, 1, 2, 17, 511, 8191, 131071, 1048575};
   const auto rows = static_cast<std::int64_t>(positions.size());
   std::vector<float> out(static_cast<std::size_t>(rows * head_dim));
-  rope.fill(TensorView::matrix(out.data(), rows, head_dim), positions);
+  const std::vector<std::int32_t> lengths(positions.size(), 1);
+  rope.fill(TensorView::matrix(out.data(), rows, head_dim), positions, lengths);
   for (std::int64_t t = 0; t < rows; ++t)
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       const long double angle = 2 * std::acos(-1.0L) * positions[static_cast<std::size_t>(t)] / wavelength(i);
@@ -73,6 +75,77 @@ TEST(Rope, Llama3ScalingStretchesLongWavelengthsAlone) {
   bool between = false;
   for (std::int64_t i = 0; i < 64; ++i) between = between || (stretch(i) > 1.1L && stretch(i) < 7.9L);
   EXPECT_TRUE(between);
+}
+
+/// Frequencies at a length are those of the plain embedding divided by stretch(pair).
+template <class Stretch>
+void expect_stretch(const RopeSettings& settings, std::int64_t head_dim, std::int64_t length,
+                    const Stretch& stretch) {
+  const std::vector<double> frequencies = Rope(settings, head_dim).frequencies(length);
+  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    const auto wanted =
+        static_cast<double>(2 * std::acos(-1.0L) / plain_wavelength(settings.theta, i, head_dim)) /
+        stretch(i);
+    EXPECT_NEAR(frequencies[static_cast<std::size_t>(i)] / wanted, 1, 1e-12)
+        << "pair " << i << ", length " << length;
+  }
+}
+
+TEST(Rope, DynamicScalingStretchesTheLastPairByTheLengthBeyondTheContext) {
+  RopeSettings settings;
+  settings.kind = RopeSettings::Kind::kDynamic;
+  settings.factor = 2, settings.original_context = 100;
+  for (const std::int64_t length : {1, 100})
+    expect_stretch(settings, 32, length, [](std::int64_t) { return 1.0; });
+  // theta grows by s^(d / (d - 2)), so pair i of d / 2 is stretched by s^(2i / (d - 2)): the last one by s.
+  for (const std::int64_t length : {101, 250}) {
+    const double s = 2.0 * static_cast<double>(length) / 100 - 1;
+    expect_stretch(settings, 32, length,
+                   [&](std::int64_t i) { return std::pow(s, static_cast<double>(i) / 15); });
+  }
+}
+
+TEST(Rope, LongRopeTakesTheLongDivisorsBeyondTheContext) {
+  RopeSettings settings;
+  settings.kind = RopeSettings::Kind::kLongRope;
+  settings.original_context = 100;
+  settings.divisors = {1, 1.5, 2, 3}, settings.long_divisors = {1, 4, 9, 16};
+  const auto of = [](const std::vector<double>& list) {
+    return [&list](std::int64_t i) { return list[static_cast<std::size_t>(i)]; };
+  };
+  expect_stretch(settings, 8, 100, of(settings.divisors));
+  expect_stretch(settings, 8, 101, of(settings.long_divisors));
+}
+
+TEST(Rope, YarnKeepsFastPairsAndStretchesSlowOnes) {
+  RopeSettings settings;
+  settings.kind = RopeSettings::Kind::kYarn;
+  settings.factor = 4, settings.original_context = 4096, settings.attention_factor = 1.25;
+  // Pairs 20 and 46 of 64 turn about 32 times and once within 4096 positions.
+  expect_stretch(settings, 128, 1, [](std::int64_t i) {
+    const double share = std::min(1.0, std::max(0.0, (static_cast<double>(i) - 20) / 26));
+    return 1 / (share / 4 + 1 - share);
+  });
+  std::vector<float> out(128);
+  const std::vector<std::int32_t> zero{0}, one{1};
+  Rope(settings, 128).fill(TensorView::matrix(out.data(), 1, 128), zero, one);
+  EXPECT_EQ(out[0], 1.25F);
+}
+
+TEST(Rope, AnglesOfARowDependOnItsOwnLengthAlone) {
+  RopeSettings settings;
+  settings.kind = RopeSettings::Kind::kDynamic;
+  settings.factor = 2, settings.original_context = 10;
+  const Rope rope(settings, 16);
+  const std::vector<std::int32_t> positions{3, 4, 40, 5}, lengths{4, 50, 41, 50};
+  std::vector<float> together(4 * 16), alone(16);
+  rope.fill(TensorView::matrix(together.data(), 4, 16), positions, lengths);
+  for (std::size_t t = 0; t < 4; ++t) {
+    rope.fill(TensorView::matrix(alone.data(), 1, 16), std::span(positions).subspan(t, 1),
+              std::span(lengths).subspan(t, 1));
+    EXPECT_EQ(alone, std::vector<float>(together.begin() + static_cast<std::ptrdiff_t>(16 * t),
+                                        together.begin() + static_cast<std::ptrdiff_t>(16 * (t + 1))));
+  }
 }
 
 TEST(Rope, DivisorsOfAFileDivideTheFrequencies) {

@@ -4,7 +4,8 @@
 
 #include "comm/single_rank.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "model/llama_model.h"
+#include "model/decoder.h"
+#include "model/weight_loader.h"
 #include "model_runs.h"
 #include "tests/support/golden.h"
 #include "tests/weights/test_files.h"
@@ -24,7 +25,7 @@ ModelShape small_shape() {
 /// Dummy weights of a shape whose tensors can be taken away or changed; nothing is ever read.
 class ChangedSource final : public WeightSource {
  public:
-  explicit ChangedSource(const ModelShape& shape) : whole_(dummy_of(shape)) {}
+  explicit ChangedSource(const ModelShape& shape) : whole_(dummy_of(shape), DType::kBF16) {}
   std::optional<WeightInfo> find(WeightKey key) const override {
     auto info = whole_.find(key);
     if (info)
@@ -40,15 +41,11 @@ class ChangedSource final : public WeightSource {
   std::map<std::pair<WeightRole, int>, std::function<void(std::optional<WeightInfo>&)>> changes;
 
  private:
-  static DummyShape dummy_of(const ModelShape& shape) {
-    DummyShape dummy;
-    dummy.hidden = shape.hidden, dummy.layers = shape.layers;
-    dummy.query_rows = shape.query_heads * shape.head_dim, dummy.kv_rows = shape.kv_heads * shape.head_dim;
-    dummy.mlp_columns = shape.mlp_columns, dummy.vocabulary = shape.vocabulary;
-    dummy.qkv_biases = shape.qkv_bias, dummy.output_bias = shape.output_bias,
-    dummy.mlp_biases = shape.mlp_bias;
-    dummy.tied = shape.tied_embeddings;
-    return dummy;
+  static std::vector<DummyTensor> dummy_of(const ModelShape& shape) {
+    std::vector<DummyTensor> tensors;
+    for (const ModelTensor& tensor : tensors_of(shape))
+      tensors.push_back({tensor.key, tensor.rows, tensor.columns});
+    return tensors;
   }
   DummySource whole_;
 };
@@ -160,8 +157,8 @@ TEST(WeightLoader, BytesAreWhatLoadAllocatesAndProgressEndsAtThem) {
         EXPECT_EQ(last_total, expected);
         EXPECT_EQ(last, expected);
         ops.buffers = 0;
-        const LlamaModel loaded(checkpoint.shape, plan, rank, std::move(weights), ops, ranks, 33);
-        EXPECT_EQ(ops.buffers, LlamaModel::workspace_bytes(checkpoint.shape, plan, rank, 33));
+        const Decoder loaded(checkpoint.shape, plan, rank, std::move(weights), ops, ranks, 33);
+        EXPECT_EQ(ops.buffers, Decoder::workspace_bytes(checkpoint.shape, plan, rank, 33));
       }
     }
 }

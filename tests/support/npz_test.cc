@@ -69,7 +69,7 @@ TEST(Npz, ReadsDeflatedEntries) {
 }
 
 TEST(Golden, EveryModelHasPromptsIdsAndLogitsThatAgree) {
-  ASSERT_EQ(golden_model_names().size(), 8u);
+  ASSERT_EQ(golden_model_names().size(), 17u);
   for (const std::string& name : golden_model_names()) {
     const GoldenCase golden = load_golden_model(name);
     ASSERT_EQ(golden.prompts.size(), 3u) << name;

@@ -11,7 +11,7 @@ constexpr int kLayers = 5;
 
 TEST(Harbour, GgufGivesTheNumbersOfHuggingFaceForEveryTensor) {
   const SafetensorsSource hf(kHarbour / "hf");
-  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-bf16.gguf"));
+  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-bf16.gguf"), true);
   int tensors = 0;
   for (const WeightKey key : keys_of(kLayers)) {
     const auto a = hf.find(key), b = gguf.find(key);
@@ -30,7 +30,7 @@ TEST(Harbour, GgufGivesTheNumbersOfHuggingFaceForEveryTensor) {
 
 TEST(Harbour, TheFileOfQ8_0HoldsWhatConvertRowMakesOfBf16ToTheBit) {
   const SafetensorsSource hf(kHarbour / "hf");
-  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-q8_0.gguf"));
+  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-q8_0.gguf"), true);
   for (const WeightKey key : keys_of(kLayers)) {
     const auto info = hf.find(key);
     if (!info || is_vector(key.role)) continue;
@@ -45,8 +45,8 @@ TEST(Harbour, TheFileOfQ8_0HoldsWhatConvertRowMakesOfBf16ToTheBit) {
 
 TEST(Harbour, PartsAreSlicesOfTheWholeInEveryFormat) {
   const SafetensorsSource hf(kHarbour / "hf");
-  const GgufSource bf16(GgufFile::open(kHarbour / "harbour-bf16.gguf"));
-  const GgufSource q8_0(GgufFile::open(kHarbour / "harbour-q8_0.gguf"));
+  const GgufSource bf16(GgufFile::open(kHarbour / "harbour-bf16.gguf"), true);
+  const GgufSource q8_0(GgufFile::open(kHarbour / "harbour-q8_0.gguf"), true);
   for (const WeightSource* source : std::initializer_list<const WeightSource*>{&hf, &bf16, &q8_0})
     for (const WeightRole role : {WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue, WeightRole::kDown,
                                   WeightRole::kAttentionNorm})
@@ -55,7 +55,7 @@ TEST(Harbour, PartsAreSlicesOfTheWholeInEveryFormat) {
 
 TEST(Harbour, ReleasedTensorsReadTheSameAgain) {
   const SafetensorsSource hf(kHarbour / "hf");
-  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-bf16.gguf"));
+  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-bf16.gguf"), true);
   for (const WeightSource* source : std::initializer_list<const WeightSource*>{&hf, &gguf}) {
     const std::vector<std::byte> before = read_whole(*source, {WeightRole::kEmbedding});
     source->release({WeightRole::kEmbedding});
@@ -65,7 +65,7 @@ TEST(Harbour, ReleasedTensorsReadTheSameAgain) {
 }
 
 TEST(Harbour, RangesOutsideATensorAreBugs) {
-  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-q8_0.gguf"));
+  const GgufSource gguf(GgufFile::open(kHarbour / "harbour-q8_0.gguf"), true);
   std::vector<std::byte> out(1 << 20);
   const WeightKey key{WeightRole::kDown, 0};  // 128 x 384
   expect_error(ExitCode::kBug, {"rows"}, [&] { gguf.read(key, {0, 129}, {0, 32}, out.data()); });

@@ -234,6 +234,12 @@ TEST(WeightNames, AreThoseOfTheFormats) {
   EXPECT_EQ(huggingface_name({WeightRole::kEmbedding}), "model.embed_tokens.weight");
   EXPECT_EQ(huggingface_name({WeightRole::kQueryBias, 12}), "model.layers.12.self_attn.q_proj.bias");
   EXPECT_EQ(huggingface_name({WeightRole::kMlpNorm, 0}), "model.layers.0.post_attention_layernorm.weight");
+  EXPECT_EQ(huggingface_name({WeightRole::kExpertUp, 3, 17}), "model.layers.3.mlp.experts.17.up_proj.weight");
+  const TensorName own[] = {{WeightRole::kExpertUp, "block_sparse_moe.experts.{}.w3.weight"}};
+  EXPECT_EQ(huggingface_name({WeightRole::kExpertUp, 3, 17}, own),
+            "model.layers.3.block_sparse_moe.experts.17.w3.weight");
+  EXPECT_EQ(huggingface_name({WeightRole::kQuery, 3}, own), "model.layers.3.self_attn.q_proj.weight");
+  EXPECT_EQ(gguf_name({WeightRole::kExpertUp, 3, 17}), "blk.3.ffn_up_exps.weight");
   EXPECT_EQ(gguf_name({WeightRole::kLmHead}), "output.weight");
   EXPECT_EQ(gguf_name({WeightRole::kOutput, 3}), "blk.3.attn_output.weight");
   EXPECT_EQ(gguf_name({WeightRole::kDownBias, 3}), "blk.3.ffn_down.bias");

@@ -1,0 +1,92 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <string>
+
+#include "model/workspace.h"
+
+namespace llm_tp {
+
+std::int64_t Decoder::workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                      std::int64_t most_rows) {
+  return llm_tp::workspace_bytes(shape, plan, rank, most_rows, kScoredRows);
+}
+
+Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights,
+                 DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows)
+    : shape_(shape),
+      share_(plan.ranks[static_cast<std::size_t>(rank)]),
+      weights_(std::move(weights)),
+      ops_(ops),
+      ranks_(ranks),
+      most_rows_(most_rows),
+      rope_(shape.rope, shape.head_dim),
+      sums_(plan),
+      workspace_(make_workspace(ops, shape, plan, rank, most_rows, kScoredRows)) {
+  if (shape.local_rope) local_rope_.emplace(*shape.local_rope, shape.head_dim);
+  for (const RankShare& share : plan.ranks)
+    vocabulary_ends_.push_back(static_cast<int>(share.vocab_rows.end));
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i)
+    layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i));
+}
+
+void Decoder::embed(TensorView h, std::span<const TokenId> tokens) {
+  for (TokenId token : tokens)
+    LLM_TP_CHECK(token >= 0 && token < shape_.vocabulary,
+                 "a step with token " + std::to_string(token) + ", which is not in the vocabulary");
+  ops_.embed(h, tokens, *weights_.embedding, share_.vocab_rows);
+  std::vector<int> owners;
+  for (TokenId token : tokens)
+    owners.push_back(
+        static_cast<int>(std::upper_bound(vocabulary_ends_.begin(), vocabulary_ends_.end(), token) -
+                         vocabulary_ends_.begin()));
+  ranks_.share_rows(h, h, owners);
+  if (shape_.embedding_scale != 1) ops_.scale(h, static_cast<float>(shape_.embedding_scale));
+}
+
+TensorView Decoder::angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch) {
+  std::vector<std::int32_t> lengths;
+  for (const BatchSlice& slice : batch.slices)
+    for (std::int32_t i = 0; i < slice.rows; ++i)
+      lengths.push_back(std::max(slice.first_position + i + 1, slice.prompt_tokens));
+  const TensorView out = TensorView::matrix(room.floats(), batch.rows(), rope.rotary());
+  angles_.resize(static_cast<std::size_t>(out.rows() * out.columns()));
+  rope.fill(TensorView::matrix(angles_.data(), out.rows(), out.columns()), batch.positions, lengths);
+  ops_.upload(out.data, std::as_bytes(std::span(angles_)));
+  return out;
+}
+
+void Decoder::forward(const Batch& batch, KvCache& cache) {
+  const std::int64_t rows = batch.rows();
+  LLM_TP_CHECK(rows <= most_rows_, "a step with more rows than the workspace has room for");
+  const TensorView h = TensorView::matrix(workspace_.hidden.floats(), rows, shape_.hidden);
+  embed(h, batch.tokens);
+  const StepContext step{ops_,
+                         ranks_,
+                         workspace_,
+                         cache,
+                         batch,
+                         sums_,
+                         angles(rope_, workspace_.angles, batch),
+                         local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{}};
+  for (const DecoderLayer& layer : layers_) layer.forward(step, h);
+}
+
+TensorView Decoder::logits(std::span<const std::int32_t> rows) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  LLM_TP_CHECK(count <= kScoredRows, "too many scored rows at once");
+  const TensorView scored = TensorView::matrix(workspace_.scored.floats(), count, shape_.hidden);
+  const TensorView h = TensorView::matrix(workspace_.hidden.floats(), most_rows_, shape_.hidden);
+  ops_.gather_rows(scored, h, rows);
+  ops_.rms_norm(scored, scored, vector_of(weights_.final_norm, shape_.hidden),
+                static_cast<float>(shape_.norm_epsilon));
+  const TensorView out = TensorView::matrix(workspace_.logits.floats(), count, share_.vocab_rows.size());
+  if (!share_.vocab_rows.empty()) {
+    ops_.linear(out, scored, weights_.head(), {});
+    if (shape_.logit_scale != 1) ops_.scale(out, static_cast<float>(shape_.logit_scale));
+    if (shape_.logit_cap > 0) ops_.soft_cap(out, static_cast<float>(shape_.logit_cap));
+  }
+  return ops_.on_host(out);
+}
+
+}  // namespace llm_tp

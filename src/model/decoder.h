@@ -1,0 +1,53 @@
+#pragma once
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "model/decoder_layer.h"
+#include "model/rope.h"
+
+namespace llm_tp {
+
+/// One rank's share of a decoder: embedding, layers, final norm and LM head. All ranks call forward() and
+/// logits() in the same order with the same batch. One thread.
+class Decoder {
+ public:
+  /// Rows whose logits are computed at once.
+  static constexpr std::int64_t kScoredRows = 16;
+
+  Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights, DeviceBackend& ops,
+          Communicator& ranks, std::int64_t most_rows);
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  /// Runs the batch through all layers; keys and values of its rows are in the cache afterwards.
+  void forward(const Batch& batch, KvCache& cache);
+  /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
+  /// Valid until the next call.
+  TensorView logits(std::span<const std::int32_t> rows);
+
+  const RankShare& share() const noexcept { return share_; }
+  /// Bytes of activations for steps of most_rows rows.
+  static std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                      std::int64_t most_rows);
+
+ private:
+  void embed(TensorView h, std::span<const TokenId> tokens);
+  TensorView angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch);
+
+  ModelShape shape_;
+  RankShare share_;
+  RankWeights weights_;
+  DeviceBackend& ops_;
+  Communicator& ranks_;
+  std::int64_t most_rows_;
+  Rope rope_;
+  std::optional<Rope> local_rope_;
+  std::vector<float> angles_;  // of the step's rows, on the host
+  LayerSums sums_;
+  std::vector<int> vocabulary_ends_;  // of each rank: who owns an embedding row
+  std::vector<DecoderLayer> layers_;
+  Workspace workspace_;
+};
+
+}  // namespace llm_tp

@@ -1,0 +1,21 @@
+#include "model/families/family.h"
+
+namespace llm_tp {
+namespace {
+
+void read(const ConfigKeys& keys, ModelShape& shape) {
+  set_window(shape, keys.integer("sliding_window").value_or(0));
+}
+
+}  // namespace
+
+/// Phi-3 and Phi-4 (Abdin et al. 2024): q, k, v in one tensor, gate and up in one.
+const Family kPhi3{.architecture = "Phi3ForCausalLM",
+                   .gguf = "phi3",
+                   .style = {.fused_tensors = true},
+                   .gguf_interleaves = false,
+                   .has_experts = false,
+                   .read_config = read,
+                   .read_gguf = nullptr};
+
+}  // namespace llm_tp

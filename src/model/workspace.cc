@@ -1,0 +1,78 @@
+#include "model/workspace.h"
+
+#include <algorithm>
+
+#include "model/rope.h"
+
+namespace llm_tp {
+namespace {
+
+TreeParts parts_of(const ShardPlan& plan, Range RankShare::*leaves) {
+  std::vector<Range> runs;
+  for (const RankShare& share : plan.ranks) runs.push_back(share.*leaves);
+  return TreeParts(std::move(runs));
+}
+
+/// Calls visit(buffer, floats) for every buffer of a Workspace; one at least, where a rank or a model has no
+/// use for it.
+template <class Visit>
+void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t rows,
+                     std::int64_t scored_rows, const Visit& visit_floats) {
+  const auto visit = [&](DeviceBuffer Workspace::*buffer, std::int64_t floats) {
+    visit_floats(buffer, std::max<std::int64_t>(floats, 1));
+  };
+  const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
+  const bool experts = shape.experts.count > 0;
+  const std::int64_t pairs = rows * (experts ? shape.experts.chosen : 1);
+  const std::int64_t columns =
+      std::max({share.mlp_columns.size(), share.expert_columns.size(), share.shared_columns.size()});
+  const auto roots = [&](Range leaves, std::int64_t each) {
+    return static_cast<std::int64_t>(roots_of(leaves).size()) * each * shape.hidden;
+  };
+  visit(&Workspace::hidden, rows * shape.hidden);
+  visit(&Workspace::normed, rows * shape.hidden);
+  visit(&Workspace::angles, rows * Rope(shape.rope, shape.head_dim).rotary());
+  visit(&Workspace::local_angles, shape.local_rope ? rows * shape.head_dim : 0);
+  visit(&Workspace::qkv, rows * (share.query_heads.size() + 2 * share.kv_heads.size()) * shape.head_dim);
+  visit(&Workspace::attended, rows * share.query_heads.size() * shape.head_dim);
+  visit(&Workspace::squares,
+        shape.style.query_key_norm == QueryKeyNorm::kWhole ? rows * (shape.query_heads + shape.kv_heads) : 0);
+  visit(&Workspace::gate_up, 2 * rows * columns);
+  visit(&Workspace::activated, rows * columns);
+  visit(&Workspace::routed, experts ? rows * shape.experts.count : 0);
+  visit(&Workspace::expert_rows, experts ? pairs * shape.hidden : 0);
+  visit(&Workspace::mixed, experts ? rows * shape.hidden : 0);
+  visit(&Workspace::roots, std::max({roots(share.output_leaves, rows), roots(share.down_leaves, rows),
+                                     roots(share.shared_leaves, rows), roots(share.expert_leaves, pairs)}));
+  visit(&Workspace::summed, pairs * shape.hidden);
+  visit(&Workspace::scored, scored_rows * shape.hidden);
+  visit(&Workspace::logits, scored_rows * share.vocab_rows.size());
+}
+
+}  // namespace
+
+LayerSums::LayerSums(const ShardPlan& plan)
+    : output(parts_of(plan, &RankShare::output_leaves)),
+      down(parts_of(plan, &RankShare::down_leaves)),
+      expert(parts_of(plan, &RankShare::expert_leaves)),
+      shared(parts_of(plan, &RankShare::shared_leaves)) {}
+
+std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t most_rows,
+                             std::int64_t scored_rows) {
+  std::int64_t floats = 0;
+  for_each_buffer(shape, plan, rank, most_rows, scored_rows,
+                  [&](DeviceBuffer Workspace::*, std::int64_t count) { floats += count; });
+  return 4 * floats;
+}
+
+Workspace make_workspace(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan, int rank,
+                         std::int64_t most_rows, std::int64_t scored_rows) {
+  Workspace workspace;
+  for_each_buffer(shape, plan, rank, most_rows, scored_rows,
+                  [&](DeviceBuffer Workspace::*buffer, std::int64_t count) {
+                    workspace.*buffer = ops.allocate(static_cast<std::size_t>(count) * 4);
+                  });
+  return workspace;
+}
+
+}  // namespace llm_tp

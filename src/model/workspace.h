@@ -1,0 +1,13 @@
+#pragma once
+#include "model/step_context.h"
+
+namespace llm_tp {
+
+/// Bytes of the workspace of a rank for steps of most_rows rows of which up to scored_rows are scored at
+/// once.
+std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t most_rows,
+                             std::int64_t scored_rows);
+Workspace make_workspace(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan, int rank,
+                         std::int64_t most_rows, std::int64_t scored_rows);
+
+}  // namespace llm_tp
