@@ -17,19 +17,22 @@ class ByteWriter {
   template <class T>
   void value(const T& v) {
     static_assert(std::is_trivially_copyable_v<T>);
-    const auto* at = reinterpret_cast<const std::byte*>(&v);
-    bytes_.insert(bytes_.end(), at, at + sizeof(T));
+    append(&v, sizeof(T));
   }
   template <class T>
   void list(const std::vector<T>& v) {
     static_assert(std::is_trivially_copyable_v<T>);
     value(static_cast<std::uint64_t>(v.size()));
-    const auto* at = reinterpret_cast<const std::byte*>(v.data());
-    bytes_.insert(bytes_.end(), at, at + v.size() * sizeof(T));
+    if (!v.empty()) append(v.data(), v.size() * sizeof(T));
   }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
  private:
+  void append(const void* data, std::size_t size) {
+    const std::size_t before = bytes_.size();
+    bytes_.resize(before + size);
+    std::memcpy(bytes_.data() + before, data, size);
+  }
   std::vector<std::byte> bytes_;
 };
 

@@ -20,7 +20,11 @@ void chat_command(const Group& group, const CommandLine& line) {
     plan = GenerationPlan::of(config, files);
     if (!files.tokenizer || !files.tokenizer->chat_template())
       throw Error(ExitCode::kUsage, files.name + " has no chat template: use generate");
-    return LoadPlan{plan.context, std::min(config.prefill_chunk, plan.context), 1};
+    if (plan.returned() > 1 || plan.request.beams || plan.request.contrastive)
+      throw Error(ExitCode::kUsage,
+                  "chat prints one answer as it comes: leave out n, num_beams and penalty_alpha");
+    return LoadPlan{plan.context, std::min(config.prefill_chunk, plan.context), 1,
+                    needs_of(plan.request).draft};
   };
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double) {
     if (!plan.used_defaults.empty())
@@ -42,7 +46,7 @@ void chat_command(const Group& group, const CommandLine& line) {
       }
       next.request.stream = turn++;
       const RequestId id = leader.scheduler().add(next.request);
-      Completion completion(files.tokenizer.get(), plan.stops, plan.include_stop);
+      Completion completion(files.tokenizer.get(), plan.stops, plan.include_stop, plan.request.min_tokens);
       leader.run([&](const Progress& progress) {
         std::fputs(completion.push(progress).c_str(), stdout);
         flush_stdout();

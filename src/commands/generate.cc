@@ -1,7 +1,6 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
-#include <map>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -48,12 +47,49 @@ Json choice_json(std::size_t index, const Completion& c, const std::string& echo
     choice["text"] = nullptr;
   choice["finish_reason"] = c.finish_reason();
   choice["cumulative_logprob"] = c.cumulative_logprob();
+  if (c.score()) choice["score"] = *c.score();
   if (with_logprobs) {
     Json list = Json::array();
     for (const Completion::Token& t : c.tokens()) list.push_back(token_json(t));
     choice["logprobs"] = std::move(list);
   }
   return choice;
+}
+
+/// Log-probabilities of the prompt's tokens, with --echo and --logprobs.
+class PromptLogprobs {
+ public:
+  /// False for what belongs to the completion.
+  bool take(const Progress& progress) {
+    if (!progress.row.target_logprob) return false;
+    Json top = Json::array();
+    for (const Candidate& c : progress.row.best)
+      top.push_back({{"token", c.id}, {"logprob", c.logit - progress.row.log_sum_exp}});
+    list_.push_back({{"logprob", *progress.row.target_logprob}, {"top", std::move(top)}});
+    return true;
+  }
+  /// Nothing stands before the first token.
+  Json json() const { return list_; }
+
+ private:
+  Json list_ = Json::array({nullptr});
+};
+
+/// What the search did, where it is more than a token a step.
+void add_figures(const Request& request, const ScheduleFigures& figures, Json& answer) {
+  const StrategyFigures& s = figures.strategies;
+  const auto per = [](std::int64_t a, std::int64_t b) {
+    return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 0.0;
+  };
+  if (request.speculation.kind != SpeculationKind::kNone || request.guide)
+    answer["speculation"] = {{"drafted", s.drafted},
+                             {"accepted", s.accepted},
+                             {"acceptance_rate", per(s.accepted, s.drafted)},
+                             {"tokens_per_verification", per(s.verified_tokens, s.verifications)}};
+  if (request.beams || request.contrastive)
+    answer["search"] = {{"steps", figures.steps},
+                        {"pages_copied", figures.pages_copied},
+                        {"pages_copied_per_step", per(figures.pages_copied, figures.steps)}};
 }
 
 double rate(std::int64_t tokens, double seconds) {
@@ -74,26 +110,25 @@ void generate_command(const Group& group, const CommandLine& line) {
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double load_seconds) {
     if (!plan.used_defaults.empty())
       log_info("from the model's generation_config.json: " + plan.used_defaults);
-    const bool streams = !line.json && plan.choices == 1;
+    const bool streams = !line.json && plan.returned() == 1;
     std::vector<Completion> completions;
-    std::map<RequestId, std::size_t> index;
-    for (std::int32_t i = 0; i < plan.choices; ++i) {
-      Request request = plan.request;
-      request.stream = i;
-      index[leader.scheduler().add(std::move(request))] = completions.size();
-      completions.emplace_back(files.tokenizer.get(), plan.stops, plan.include_stop);
-    }
+    for (std::int32_t i = 0; i < plan.returned(); ++i)
+      completions.emplace_back(files.tokenizer.get(), plan.stops, plan.include_stop, plan.request.min_tokens);
     const std::string echo = plan.echo ? prompt : std::string();
     if (streams) std::fputs(echo.c_str(), stdout);
+    PromptLogprobs prompt_logprobs;
+    const RequestId id = leader.scheduler().add(plan.request);
     leader.run([&](const Progress& progress) {
-      Completion& completion = completions[index.at(progress.request)];
+      if (prompt_logprobs.take(progress)) return;
+      Completion& completion = completions[static_cast<std::size_t>(progress.choice)];
+      const bool was_stopped = completion.stopped();
       const std::string text = completion.push(progress);
-      if (completion.stopped()) leader.scheduler().cancel(progress.request);
+      if (completion.stopped() && !was_stopped) leader.scheduler().cancel(id, progress.choice);
       if (!streams) return;
       if (completion.has_text())
         std::fwrite(text.data(), 1, text.size(), stdout);
-      else
-        std::printf("%d ", completion.tokens().back().id);
+      else if (progress.new_token)
+        std::printf("%d ", progress.row.token);
       flush_stdout();
     });
     if (streams) return static_cast<void>(std::puts(""));
@@ -109,18 +144,22 @@ void generate_command(const Group& group, const CommandLine& line) {
       made += static_cast<std::int64_t>(completions[i].tokens().size());
     }
     const Leader::StepTimes& times = leader.times();
-    print_json(
-        {{"model", files.name},
-         {"ranks", group.world()},
-         {"prompt_tokens", plan.request.prompt},
-         {"choices", std::move(choices)},
-         {"usage",
-          {{"prompt_tokens", plan.request.prompt.size()}, {"completion_tokens", made}, {"cached_tokens", 0}}},
-         {"seed", plan.request.sampling.seed},
-         {"timings",
-          {{"load_seconds", load_seconds},
-           {"prefill_tokens_per_second", rate(times.prefill_tokens, times.prefill_seconds)},
-           {"decode_tokens_per_second", rate(times.decode_tokens, times.decode_seconds)}}}});
+    Json answer{
+        {"model", files.name},
+        {"ranks", group.world()},
+        {"prompt_tokens", plan.request.prompt},
+        {"choices", std::move(choices)},
+        {"usage",
+         {{"prompt_tokens", plan.request.prompt.size()}, {"completion_tokens", made}, {"cached_tokens", 0}}},
+        {"seed", plan.request.sampling.seed},
+        {"timings",
+         {{"load_seconds", load_seconds},
+          {"prefill_tokens_per_second", rate(times.prefill_tokens, times.prefill_seconds)},
+          {"decode_tokens_per_second", rate(times.decode_tokens, times.decode_seconds)},
+          {"decode_rows_per_second", rate(times.decode_rows, times.decode_seconds)}}}};
+    if (plan.request.score_prompt) answer["prompt_logprobs"] = prompt_logprobs.json();
+    add_figures(plan.request, leader.scheduler().figures(), answer);
+    print_json(answer);
   });
 }
 

@@ -7,6 +7,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "commands/decoding_options.h"
+#include "commands/guided.h"
 #include "text/chat_template.h"
 
 namespace llm_tp {
@@ -79,6 +81,8 @@ GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& 
                                       " is above max_tokens " + std::to_string(request.max_tokens));
   request.end_ids = end_ids(g, files);
   request.best = static_cast<std::int32_t>(g.logprobs.value_or(0));
+  request.prompt_best = request.best;
+  request.score_prompt = g.echo && g.logprobs.has_value();
   plan.stops = g.stop;
   for (const std::string& stop : plan.stops)
     if (stop.empty())
@@ -87,7 +91,8 @@ GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& 
     throw Error(ExitCode::kUsage, "stop texts need a tokenizer, and this model has none");
   plan.include_stop = g.include_stop_str_in_output;
   plan.echo = g.echo;
-  plan.choices = static_cast<std::int32_t>(g.n.value_or(1));
+  set_decoding_options(g, files, request);
+  request.guide = make_guide(g, files, request.end_ids);
   plan.context = config.max_context > 0 ? config.max_context : files.shape.context;
   if (plan.context > files.shape.context)
     throw Error(ExitCode::kUsage, "max_context " + std::to_string(plan.context) + " is above the model's " +
@@ -112,11 +117,15 @@ void GenerationPlan::set_prompt(std::vector<TokenId> prompt, std::int64_t vocabu
 }
 
 LoadPlan GenerationPlan::room(const EngineConfig& config) const {
+  const RequestNeeds needs = needs_of(request);
   LoadPlan load;
-  load.sequences = choices;
-  load.kv_tokens = choices * (static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens);
+  load.sequences = needs.sequences;
+  load.kv_tokens = needs.main_pages(config.page_tokens) * config.page_tokens;
+  load.draft = needs.draft;
+  // A step holds the prompt's rows, or each sequence's newest token and guesses.
+  const bool guesses = request.speculation.kind != SpeculationKind::kNone || request.guide != nullptr;
   const std::int64_t rows =
-      std::max<std::int64_t>(static_cast<std::int64_t>(request.prompt.size()) * choices, choices);
+      std::max(needs.shared_positions, needs.sequences * (guesses ? 1 + request.speculation.most : 1));
   load.most_rows = std::min<std::int64_t>(config.prefill_chunk, rows);
   return load;
 }

@@ -18,7 +18,6 @@ struct GenerationPlan {
   Request request;  // prompt left to the caller
   std::vector<std::string> stops;
   bool include_stop = false, echo = false;
-  std::int32_t choices = 1;
   std::int64_t context = 0;   // positions a sequence may have
   std::string used_defaults;  // those of generation_config.json, for the log: "temperature 0.8, top_p 0.95"
 
@@ -27,7 +26,9 @@ struct GenerationPlan {
   /// Puts the prompt in. Errors: kUsage for an empty prompt, ids outside the vocabulary, or one that fills
   /// the context.
   void set_prompt(std::vector<TokenId> prompt, std::int64_t vocabulary);
-  /// Room for all choices at once.
+  /// Completions that come back.
+  std::int32_t returned() const noexcept { return request.beams ? request.beams->returned : request.choices; }
+  /// Room for all sequences of the request at once.
   LoadPlan room(const EngineConfig& config) const;
 };
 

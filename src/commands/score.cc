@@ -26,11 +26,8 @@ void score_command(const Group& group, const CommandLine& line) {
   GenerationPlan plan;
   const auto prepare = [&](ModelFiles& files) {
     plan = GenerationPlan::of(config, files);
+    plan.request = Request{};  // the model's own scores, whatever else the configuration asks for
     plan.request.max_tokens = 0;
-    plan.request.min_tokens = 0;
-    plan.request.best = 0;
-    plan.request.sampling = {};
-    plan.choices = 1;
     plan.set_prompt(tokens_to_score(line, files), files.shape.vocabulary);
     plan.request.score_prompt = true;
     plan.request.whole_logits = line.logits.has_value();

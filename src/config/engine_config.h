@@ -16,14 +16,35 @@ enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
 enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
 
+enum class EarlyStopChoice : std::uint8_t { kFalse, kTrue, kNever };
+enum class SpeculativeChoice : std::uint8_t { kNone, kDraft, kNgram, kLookahead };
+
 /// Section `generation`. A value that nobody set is empty: the model's generation_config.json may then supply
 /// it, and the engine's own default comes last.
 struct GenerationConfig {
-  std::optional<std::int64_t> max_tokens;  // tokens
-  std::optional<std::int64_t> min_tokens;  // tokens
-  std::optional<double> temperature;       // 0 is greedy
-  std::optional<std::int64_t> top_k;       // candidates; 0 keeps all
-  std::optional<double> top_p;             // probability
+  std::optional<std::int64_t> max_tokens;                              // tokens
+  std::optional<std::int64_t> min_tokens;                              // tokens
+  std::optional<double> temperature;                                   // 0 is greedy
+  std::optional<std::int64_t> top_k;                                   // candidates; 0 keeps all
+  std::optional<double> top_p;                                         // probability
+  std::optional<double> min_p, typical_p, epsilon_cutoff, eta_cutoff;  // probabilities
+  bool renormalize_logits = false;
+  std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<std::int64_t> no_repeat_ngram_size;
+  std::optional<std::string> logit_bias, sequence_bias,
+      bad_words_ids;  // as written; decoding_options.h reads them
+  std::vector<TokenId> suppress_tokens, begin_suppress_tokens, forced_bos_token_id, forced_eos_token_id;
+  std::optional<std::string> exponential_decay_length_penalty;  // START,FACTOR
+  std::optional<std::int64_t> min_length;                       // tokens, prompt included
+  std::optional<std::int64_t> num_beams, num_return_sequences;
+  std::optional<double> length_penalty;
+  EarlyStopChoice early_stopping = EarlyStopChoice::kFalse;
+  std::optional<double> penalty_alpha;
+  SpeculativeChoice speculative = SpeculativeChoice::kNone;
+  std::optional<std::string> draft_model;  // path
+  std::optional<std::int64_t> num_speculative_tokens;
+  std::optional<std::string> json_schema, regex, grammar;  // path, expression, path
+  std::vector<std::string> choice;
   std::optional<std::int64_t> seed;
   std::optional<std::int64_t> n;  // choices a prompt
   std::vector<std::string> stop;

@@ -1,167 +1,15 @@
 #include "config/key_table.h"
 
 #include <algorithm>
-#include <limits>
-#include <type_traits>
 #include <utility>
 
+#include "config/key_makers.h"
 #include "config/parse_value.h"
 
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
-constexpr std::int64_t kLargestId = std::numeric_limits<TokenId>::max();
-constexpr std::size_t kLongestName = 64;  // no suggestion for longer ones: edit distance is quadratic
-
-using Items = std::span<const std::string>;
-
-/// What every key states, whatever its type.
-struct Label {
-  std::string name, flag, unit, help, unset{};
-};
-
-KeyInfo labelled(Label label, KeyType type, std::string allowed) {
-  KeyInfo key;
-  key.name = std::move(label.name);
-  key.flag = std::move(label.flag);
-  key.unit = std::move(label.unit);
-  key.help = std::move(label.help);
-  key.unset = std::move(label.unset);
-  key.type = type;
-  key.allowed = std::move(allowed);
-  return key;
-}
-
-KeyValue value_of(bool value) { return value; }
-KeyValue value_of(int value) { return std::int64_t{value}; }
-KeyValue value_of(std::int64_t value) { return value; }
-KeyValue value_of(double value) { return value; }
-KeyValue value_of(const std::string& value) { return value; }
-KeyValue value_of(const std::vector<std::string>& value) { return value; }
-KeyValue value_of(const std::vector<double>& value) { return value; }
-KeyValue value_of(const std::vector<TokenId>& value) {
-  return std::vector<std::int64_t>(value.begin(), value.end());
-}
-template <class T>
-KeyValue value_of(const std::optional<T>& value) {
-  return value ? value_of(*value) : KeyValue{};
-}
-
-/// T of T and of std::optional<T>.
-template <class T>
-struct Plain {
-  using Type = T;
-};
-template <class T>
-struct Plain<std::optional<T>> {
-  using Type = T;
-};
-template <class Field>
-using PlainOf =
-    typename Plain<std::remove_cvref_t<decltype(std::declval<Field>()(std::declval<EngineConfig&>()))>>::Type;
-
-/// Gives `key` its getter and, from `parse` (text -> Parsed), its setter. `field` maps a config, const or
-/// not, to the member.
-template <class Field, class Parse>
-KeyInfo with_value(KeyInfo key, Field field, Parse parse) {
-  key.get = [field](const EngineConfig& config) { return value_of(field(config)); };
-  key.set = [field, parse](EngineConfig& config, Items items) -> std::optional<Refusal> {
-    if (items.size() != 1) return Refusal{0, "give one value"};
-    auto parsed = parse(items[0]);
-    if (!parsed.value) return Refusal{0, parsed.hint};
-    field(config) = static_cast<PlainOf<Field>>(*std::move(parsed.value));
-    return std::nullopt;
-  };
-  return key;
-}
-
-/// The same for a list, item by item.
-template <class Field, class Parse>
-KeyInfo with_list(KeyInfo key, Field field, Parse parse) {
-  key.get = [field](const EngineConfig& config) { return value_of(field(config)); };
-  key.set = [field, parse](EngineConfig& config, Items items) -> std::optional<Refusal> {
-    PlainOf<Field> values;
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      auto parsed = parse(items[i]);
-      if (!parsed.value) return Refusal{i, parsed.hint};
-      values.push_back(static_cast<typename PlainOf<Field>::value_type>(*std::move(parsed.value)));
-    }
-    field(config) = std::move(values);
-    return std::nullopt;
-  };
-  return key;
-}
-
-std::string range_text(const std::string& kind, const std::string& low, const std::string& high) {
-  return kind + ", " + low + " to " + high;
-}
-
-template <class Field>
-KeyInfo integer_key(Label label, std::int64_t low, std::int64_t high, Field field) {
-  KeyInfo key = labelled(std::move(label), KeyType::kInteger,
-                         range_text("a whole number", std::to_string(low), std::to_string(high)));
-  return with_value(std::move(key), field,
-                    [low, high](const std::string& text) { return parse_integer(text, low, high); });
-}
-
-template <class Field>
-KeyInfo number_key(Label label, double low, double high, Field field) {
-  KeyInfo key = labelled(std::move(label), KeyType::kNumber,
-                         range_text("a number", number_text(low), number_text(high)));
-  return with_value(std::move(key), field,
-                    [low, high](const std::string& text) { return parse_number(text, low, high); });
-}
-
-template <class Field>
-KeyInfo bool_key(Label label, Field field) {
-  return with_value(labelled(std::move(label), KeyType::kBool, "true or false"), field,
-                    [](const std::string& text) { return parse_bool(text); });
-}
-
-template <class Field>
-KeyInfo text_key(Label label, std::string allowed, Field field) {
-  return with_value(labelled(std::move(label), KeyType::kText, std::move(allowed)), field,
-                    [](const std::string& text) {
-                      return Parsed<std::string>{text, {}};
-                    });
-}
-
-template <class Value>
-using Choices = std::vector<std::pair<std::string, Value>>;
-
-template <class Value, class Field>
-KeyInfo choice_key(Label label, Choices<Value> choices, Field field) {
-  std::string allowed = "one of ";
-  for (const auto& [name, value] : choices) allowed += (&name == &choices.front().first ? "" : ", ") + name;
-  KeyInfo key = labelled(std::move(label), KeyType::kChoice, std::move(allowed));
-  key.get = [field, choices](const EngineConfig& config) -> KeyValue {
-    for (const auto& [name, value] : choices)
-      if (value == field(config)) return name;
-    return {};
-  };
-  key.set = [field, choices](EngineConfig& config, Items items) -> std::optional<Refusal> {
-    if (items.size() != 1) return Refusal{0, "give one value"};
-    for (const auto& [name, value] : choices) {
-      if (name != items[0]) continue;
-      field(config) = value;
-      return std::nullopt;
-    }
-    for (const auto& [name, value] : choices)
-      if (items[0].size() <= kLongestName && edit_distance(name, items[0]) == 1)
-        return Refusal{0, "did you mean " + name + "?"};
-    return Refusal{};
-  };
-  return key;
-}
-
-template <class Field>
-KeyInfo ids_key(Label label, Field field) {
-  KeyInfo key = labelled(std::move(label), KeyType::kIntegerList,
-                         range_text("a list of whole numbers", "0", std::to_string(kLargestId)));
-  return with_list(std::move(key), field,
-                   [](const std::string& text) { return parse_integer(text, 0, kLargestId); });
-}
+using namespace keys;
 
 /// kv_memory: bytes, or "auto" for an empty member.
 KeyInfo memory_key(Label label) {
@@ -201,9 +49,6 @@ KeyInfo threads_key(Label label) {
   };
   return key;
 }
-
-#define LLM_TP_FIELD(member) \
-  [](auto& config) -> auto& { return config.member; }
 
 void add_engine_keys(std::vector<KeyInfo>& keys) {
   Choices<std::string> commands;
@@ -288,62 +133,6 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                            LLM_TP_FIELD(log_level)));
 }
 
-void add_generation_keys(std::vector<KeyInfo>& keys) {
-  keys.push_back(integer_key({"generation.max_tokens", "--max-tokens", "tokens", "Longest completion.",
-                              "until the end or the context's"},
-                             0, kManyTokens, LLM_TP_FIELD(generation.max_tokens)));
-  keys.push_back(
-      integer_key({"generation.min_tokens", "--min-tokens", "tokens",
-                   "Tokens before which neither an end id nor a stop text ends a completion.", "0"},
-                  0, kManyTokens, LLM_TP_FIELD(generation.min_tokens)));
-  keys.push_back(number_key({"generation.temperature", "--temperature", "",
-                             "Divides the logits; 0 is greedy.", "the model's, else 0"},
-                            0, 100, LLM_TP_FIELD(generation.temperature)));
-  keys.push_back(integer_key({"generation.top_k", "--top-k", "candidates",
-                              "Keeps the likeliest tokens; 0 keeps all.", "the model's, else 0"},
-                             0, kLargestId, LLM_TP_FIELD(generation.top_k)));
-  keys.push_back(number_key({"generation.top_p", "--top-p", "probability",
-                             "Keeps the likeliest tokens that together reach it.", "the model's, else 1"},
-                            0, 1, LLM_TP_FIELD(generation.top_p)));
-  keys.push_back(integer_key({"generation.seed", "--seed", "", "Seed of the random draws.", "0"}, 0,
-                             std::numeric_limits<std::int64_t>::max(), LLM_TP_FIELD(generation.seed)));
-  keys.push_back(integer_key({"generation.n", "--n", "choices", "Completions of each prompt.", "1"}, 1, 1024,
-                             LLM_TP_FIELD(generation.n)));
-  keys.push_back(with_list(labelled({"generation.stop", "--stop", "", "Texts that end a completion."},
-                                    KeyType::kTextList, "a list of texts, none of them empty"),
-                           LLM_TP_FIELD(generation.stop), [](const std::string& text) {
-                             return text.empty() ? Parsed<std::string>{{}, "an empty text would stop at once"}
-                                                 : Parsed<std::string>{text, {}};
-                           }));
-  keys.push_back(ids_key({"generation.stop_token_ids", "--stop-token-ids", "token ids",
-                          "Ids that end a completion, besides the model's."},
-                         LLM_TP_FIELD(generation.stop_token_ids)));
-  keys.push_back(ids_key({"generation.eos_token_ids", "--eos-token-ids", "token ids",
-                          "End ids instead of the model's.", "the model's"},
-                         LLM_TP_FIELD(generation.eos_token_ids)));
-  keys.push_back(bool_key({"generation.ignore_eos", "--ignore-eos", "", "Goes on after an end id."},
-                          LLM_TP_FIELD(generation.ignore_eos)));
-  keys.push_back(bool_key({"generation.include_stop_str_in_output", "--include-stop-str-in-output", "",
-                           "Leaves the stop text in the completion."},
-                          LLM_TP_FIELD(generation.include_stop_str_in_output)));
-  keys.push_back(
-      integer_key({"generation.logprobs", "--logprobs", "candidates",
-                   "Reports each token's log-probability and those of the likeliest.", "none reported"},
-                  0, 1024, LLM_TP_FIELD(generation.logprobs)));
-  keys.push_back(bool_key({"generation.echo", "--echo", "", "Puts the prompt before the completion."},
-                          LLM_TP_FIELD(generation.echo)));
-  keys.push_back(
-      bool_key({"generation.chat", "--chat", "", "Applies the model's chat template to the prompt."},
-               LLM_TP_FIELD(generation.chat)));
-  keys.push_back(text_key({"generation.system", "--system", "", "The system message of a chat.", "none"},
-                          "a text", LLM_TP_FIELD(generation.system)));
-  keys.push_back(text_key({"generation.prompt", "--prompt", "", "The prompt.", "standard input"}, "a text",
-                          LLM_TP_FIELD(generation.prompt)));
-  keys.push_back(
-      text_key({"generation.prompt_file", "--prompt-file", "", "A file that holds the prompt.", "none"},
-               "a path", LLM_TP_FIELD(generation.prompt_file)));
-}
-
 void add_bench_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(integer_key({"bench.prompt_tokens", "--prompt-tokens", "tokens", "Length of each prompt."},
                              1, kManyTokens, LLM_TP_FIELD(bench.prompt_tokens)));
@@ -355,8 +144,6 @@ void add_bench_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(integer_key({"bench.repetitions", "--repetitions", "runs", "Measured runs."}, 1, 1000000,
                              LLM_TP_FIELD(bench.repetitions)));
 }
-
-#undef LLM_TP_FIELD
 
 std::string dotted(std::string_view section, std::string_view name) {
   return section.empty() ? std::string(name) : std::string(section) + "." + std::string(name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/byte_stream.h"
 #include "decoding/counter_rng.h"
@@ -9,79 +10,145 @@
 namespace llm_tp {
 namespace {
 
-constexpr std::int32_t kTopPCandidates =
-    256;  // nearly always hold the mass of top_p; else all logits are asked for
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+/// Nearly always these hold what top-p and its like keep; else all scores are asked for.
+constexpr std::int64_t kPrefixCandidates = 256;
+constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
 
-bool better(const Candidate& a, const Candidate& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+float adjusted(float score, const Adjustment& a) {
+  switch (a.op) {
+    case Adjustment::Op::kAdd:
+      return score + a.value;
+    case Adjustment::Op::kPenalise:
+      return score < 0 ? score * a.value : score / a.value;
+    case Adjustment::Op::kGrow:
+      // What was forbidden becomes not-a-number in Hugging Face's code, and its argmax takes that: an end id
+      // that grows wins over a minimal length.
+      return score == kForbidden ? std::numeric_limits<float>::max() : score + std::abs(score) * a.value;
+    case Adjustment::Op::kSet:
+    case Adjustment::Op::kForbidAll:
+      break;
+  }
+  return a.value;
 }
 
-ExpSum exp_sum(std::span<const float> logits, double scale) {
-  float maximum = logits[0];
-  for (float v : logits) maximum = std::max(maximum, v);
-  ExpSum result{maximum * scale, 0};
-  if (std::isinf(result.maximum)) return result;  // every token of the run is suppressed
-  for (float v : logits) result.sum += std::exp(v * scale - result.maximum);
-  return result;
-}
-
-std::vector<Candidate> best_of(std::span<const float> logits, TokenId first, std::int64_t most) {
-  std::vector<Candidate> best;
-  if (most == 1) {  // greedy: one pass, the lowest id wins a tie
-    if (logits.empty()) return best;
-    const auto at = std::max_element(logits.begin(), logits.end());
-    return {{first + static_cast<TokenId>(at - logits.begin()), *at}};
+void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
+                std::span<const std::uint32_t> words) {
+  const auto begin = static_cast<std::uint32_t>(vocabulary.begin);
+  if (kind == MaskKind::kBits) {
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const std::uint32_t id = begin + static_cast<std::uint32_t>(i);
+      const bool allowed = id / 32 < words.size() && (words[id / 32] >> (id % 32) & 1u) != 0;
+      scores[i] = allowed ? scores[i] : kForbidden;
+    }
+    return;
   }
-  best.reserve(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    best.push_back({first + static_cast<TokenId>(i), logits[i]});
-  if (most >= static_cast<std::int64_t>(best.size())) {
-    std::sort(best.begin(), best.end(), better);
-    return best;
+  // The listed ids are ascending: those of this rank are one run.
+  auto at = std::lower_bound(words.begin(), words.end(), begin);
+  const auto end = std::lower_bound(at, words.end(), static_cast<std::uint32_t>(vocabulary.end));
+  if (kind == MaskKind::kForbidden) {
+    for (; at != end; ++at) scores[*at - begin] = kForbidden;
+    return;
   }
-  std::nth_element(best.begin(), best.begin() + (most - 1), best.end(), better);
-  const float last = best[static_cast<std::size_t>(most - 1)].logit;
-  const auto end =
-      std::partition(best.begin(), best.end(), [&](const Candidate& c) { return c.logit >= last; });
-  best.erase(end, best.end());
-  std::sort(best.begin(), best.end(), better);
-  return best;
+  std::size_t next = 0;
+  for (; at != end; ++at) {
+    std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.begin() + (*at - begin), kForbidden);
+    next = *at - begin + 1;
+  }
+  std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.end(), kForbidden);
 }
 
 }  // namespace
 
-std::int32_t RowRequest::candidates() const noexcept {
-  std::int32_t wanted = std::max(best, 1);
-  if (samples() && top_k > 0) wanted = std::max(wanted, top_k);
-  if (samples() && top_k == 0 && top_p < 1) wanted = std::max(wanted, kTopPCandidates);
-  return wanted;
+std::int64_t first_round_candidates(const RowRequest& request) noexcept {
+  if (request.whole == WholeKind::kScores) return kAll;
+  if (request.candidates > 0) return request.candidates;
+  const SamplingSettings& s = request.sampling;
+  if (!s.samples()) return 1;
+  if (s.top_k > 0) return std::max(s.top_k, s.min_keep);
+  if (s.is_typical()) return kAll;  // what is typical may be anywhere in the order
+  return s.cuts_a_prefix() ? std::max<std::int64_t>(kPrefixCandidates, s.min_keep) : 1;
 }
 
-RowCandidates find_candidates(std::span<const float> logits, Range vocabulary, std::int64_t rows_per_sum,
-                              const RowRequest& request, std::int64_t most) {
-  RowCandidates found;
-  const auto first = static_cast<TokenId>(vocabulary.begin);
-  found.best = best_of(logits, first, most);
-  found.all = found.best.size() == logits.size();
-  const double scale = request.samples() ? 1.0 / request.temperature : 1.0;
-  for (std::size_t begin = 0; begin < logits.size(); begin += static_cast<std::size_t>(rows_per_sum)) {
-    const auto run =
-        logits.subspan(begin, std::min(static_cast<std::size_t>(rows_per_sum), logits.size() - begin));
-    found.sums.push_back(exp_sum(run, 1.0));
-    if (request.samples()) found.tempered.push_back(exp_sum(run, scale));
-  }
-  if (request.samples_freely()) {
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      const auto id = first + static_cast<TokenId>(i);
-      const double key = logits[i] * scale +
-                         gumbel(request.seed, static_cast<std::uint32_t>(request.sequence),
-                                static_cast<std::uint32_t>(request.position), static_cast<std::uint32_t>(id));
-      if (found.drawn.id < 0 || key > found.drawn_key) found.drawn = {id, logits[i]}, found.drawn_key = key;
+bool may_need_everything(const RowRequest& request) noexcept {
+  return request.candidates == 0 && request.sampling.samples() && request.sampling.top_k == 0 &&
+         request.sampling.cuts_a_prefix() && first_round_candidates(request) != kAll;
+}
+
+std::vector<ExpSum> CandidateFinder::sums(std::span<const float> scores, float scale) const {
+  std::vector<ExpSum> result;
+  const auto run = static_cast<std::size_t>(rows_per_sum_);
+  for (std::size_t begin = 0; begin < scores.size(); begin += run)
+    result.push_back(exp_sum(scores.subspan(begin, std::min(run, scores.size() - begin)), scale));
+  return result;
+}
+
+void CandidateFinder::adjust(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
+                             double normaliser) {
+  scores_.assign(logits.begin(), logits.end());
+  if (request.normalised != 0)
+    for (float& score : scores_) score = static_cast<float>(score - normaliser);
+  for (const Adjustment& a : list.adjustments_of(request)) {
+    if (a.op == Adjustment::Op::kForbidAll) {
+      std::fill(scores_.begin(), scores_.end(), kForbidden);
+    } else if (vocabulary_.contains(a.id)) {
+      float& score = scores_[static_cast<std::size_t>(a.id - vocabulary_.begin)];
+      score = adjusted(score, a);
     }
   }
-  if (vocabulary.contains(request.target))
-    found.target = {request.target, logits[static_cast<std::size_t>(request.target - vocabulary.begin)]};
-  if (request.whole != 0) found.whole.assign(logits.begin(), logits.end());
+  if (request.mask != MaskKind::kNone) apply_mask(scores_, vocabulary_, request.mask, list.mask_of(request));
+}
+
+/// The Gumbel maximum over this rank's tokens. A key is above `best` only where -log(u) < e^(score/T - best),
+/// and 1 - u is below -log(u): most tokens are decided by their random bits alone.
+void CandidateFinder::draw(RowCandidates& found, std::span<const float> scores,
+                           const RowRequest& request) const {
+  const double scale = 1.0 / request.sampling.temperature;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] == kForbidden) continue;
+    const auto id = static_cast<TokenId>(vocabulary_.begin) + static_cast<TokenId>(i);
+    const double tempered = scores[i] * scale;
+    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, id);
+    if (found.drawn.id >= 0 && draw.cannot_reach(found.drawn_key - tempered)) continue;
+    const double key = tempered + draw.value();
+    if (found.drawn.id < 0 || key > found.drawn_key) found.drawn = {id, scores[i], 0}, found.drawn_key = key;
+  }
+}
+
+RowCandidates CandidateFinder::read(std::span<const float> logits, const ScoreList& list,
+                                    const RowRequest& request, double normaliser, bool everything) {
+  RowCandidates found;
+  const auto first = static_cast<TokenId>(vocabulary_.begin);
+  found.logit_sums = sums(logits, 1.0f);
+  found.top = best_of(logits, first, request.best);
+  if (vocabulary_.contains(request.target)) {
+    const float logit = logits[static_cast<std::size_t>(request.target - vocabulary_.begin)];
+    found.target = {request.target, logit, logit};
+  }
+  if (request.whole == WholeKind::kLogits) found.whole.assign(logits.begin(), logits.end());
+
+  std::span<const float> scores = logits;
+  if (request.adjusts()) {
+    adjust(logits, list, request, normaliser);
+    scores = scores_;
+  }
+  const SamplingSettings& sampling = request.sampling;
+  const float scale = sampling.samples() ? 1.0f / sampling.temperature : 1.0f;
+  const bool wants_sums =
+      sampling.samples() || sampling.renormalise != 0 || (request.candidates > 0 && request.normalised == 0);
+  if (wants_sums && !request.samples_freely() && (request.adjusts() || scale != 1.0f))
+    found.score_sums = sums(scores, scale);
+  if (request.samples_freely()) {
+    draw(found, scores, request);
+  } else {
+    found.best = best_of(scores, first, everything ? kAll : first_round_candidates(request));
+    found.all = found.best.size() == scores.size();
+  }
+  const auto logit_of = [&](Candidate& c) {
+    if (c.id >= 0) c.logit = logits[static_cast<std::size_t>(c.id - first)];
+  };
+  for (Candidate& c : found.best) logit_of(c);
+  logit_of(found.drawn);
   return found;
 }
 
@@ -91,8 +158,9 @@ std::vector<std::byte> to_bytes(const std::vector<RowCandidates>& rows) {
   for (const RowCandidates& r : rows) {
     out.list(r.best);
     out.value(r.all);
-    out.list(r.sums);
-    out.list(r.tempered);
+    out.list(r.top);
+    out.list(r.logit_sums);
+    out.list(r.score_sums);
     out.value(r.drawn);
     out.value(r.drawn_key);
     out.value(r.target);
@@ -109,8 +177,9 @@ std::vector<RowCandidates> candidates_from_bytes(std::span<const std::byte> byte
     RowCandidates r;
     r.best = in.list<Candidate>();
     r.all = in.value<bool>();
-    r.sums = in.list<ExpSum>();
-    r.tempered = in.list<ExpSum>();
+    r.top = in.list<Candidate>();
+    r.logit_sums = in.list<ExpSum>();
+    r.score_sums = in.list<ExpSum>();
     r.drawn = in.value<Candidate>();
     r.drawn_key = in.value<double>();
     r.target = in.value<Candidate>();

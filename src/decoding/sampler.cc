@@ -5,99 +5,122 @@
 #include <limits>
 
 #include "decoding/counter_rng.h"
+#include "decoding/truncation.h"
 
 namespace llm_tp {
 namespace {
 
-double log_sum_exp(std::span<const RowCandidates> ranks, std::vector<ExpSum> RowCandidates::*sums) {
-  double maximum = -std::numeric_limits<double>::infinity();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+Normaliser merge(std::span<const RowCandidates> ranks, std::vector<ExpSum> RowCandidates::*sums,
+                 double scale) {
+  NormaliserSum total(scale);
   for (const RowCandidates& r : ranks)
-    for (const ExpSum& s : r.*sums) maximum = std::max(maximum, s.maximum);
-  double total = 0;
+    for (const ExpSum& s : r.*sums) total.see(s);
   for (const RowCandidates& r : ranks)
-    for (const ExpSum& s : r.*sums) total += s.sum * std::exp(s.maximum - maximum);
-  return maximum + std::log(total);
+    for (const ExpSum& s : r.*sums) total.add(s);
+  return total.result();
 }
 
-/// Number of leading candidates that are sure to be the best of the whole vocabulary: those not below the
-/// last one that a rank sent, where that rank kept others back.
-std::size_t sure_candidates(const std::vector<Candidate>& merged, std::span<const RowCandidates> ranks) {
+/// All ranks' candidates in order, without forbidden ones, and without those that a token which some rank
+/// kept back may come before.
+CandidateList merge_candidates(std::span<const RowCandidates> ranks) {
+  CandidateList list;
   float bound = -std::numeric_limits<float>::infinity();
-  for (const RowCandidates& r : ranks)
-    if (!r.all && !r.best.empty()) bound = std::max(bound, r.best.back().logit);
-  std::size_t sure = 0;
-  while (sure < merged.size() && merged[sure].logit >= bound) ++sure;
-  return sure;
+  for (const RowCandidates& r : ranks) {
+    list.sorted.insert(list.sorted.end(), r.best.begin(), r.best.end());
+    if (!r.all && !r.best.empty()) bound = std::max(bound, r.best.back().score);
+  }
+  list.complete = std::isinf(bound);  // a rank whose last one is forbidden kept only forbidden ones back
+  std::sort(list.sorted.begin(), list.sorted.end(), comes_before);
+  const auto end = std::find_if(list.sorted.begin(), list.sorted.end(),
+                                [&](const Candidate& c) { return c.score < bound || std::isinf(c.score); });
+  list.sorted.erase(end, list.sorted.end());
+  return list;
 }
 
-/// What stays after top-k and top-p: a prefix of `merged`; 0 where the candidates do not reach.
-std::size_t kept(const RowRequest& request, const std::vector<Candidate>& merged, std::size_t sure,
-                 bool complete, double tempered) {
-  std::size_t count = merged.size();
-  double mass_log = tempered;
-  const double scale = 1.0 / request.temperature;
-  if (request.top_k > 0 &&
-      static_cast<std::size_t>(request.top_k) < (complete ? merged.size() : merged.size() + 1)) {
-    if (sure < static_cast<std::size_t>(request.top_k)) return 0;
-    const float last = merged[static_cast<std::size_t>(request.top_k) - 1].logit;
-    count = static_cast<std::size_t>(request.top_k);
-    while (count < merged.size() && merged[count].logit == last) ++count;
-    double sum = 0;
-    for (std::size_t i = 0; i < count; ++i) sum += std::exp((merged[i].logit - merged[0].logit) * scale);
-    mass_log = merged[0].logit * scale + std::log(sum);
-  } else if (!complete) {
-    count = sure;
+Candidate gumbel_maximum(const std::vector<Candidate>& list, const RowRequest& request) {
+  Candidate chosen;
+  double best = -kInfinity;
+  for (const Candidate& c : list) {
+    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, c.id);
+    const double key = c.score * (1.0 / request.sampling.temperature) + draw.value();
+    if (key > best || (key == best && c.id < chosen.id)) chosen = c, best = key;
   }
-  if (request.top_p >= 1) return count;
-  double before = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i > 0 && before >= request.top_p) return i;
-    before += std::exp(merged[i].logit * scale - mass_log);
-  }
-  const bool cut_short = request.top_k == 0 && !complete && before < request.top_p;
-  return cut_short ? 0 : count;
+  return chosen;
+}
+
+Candidate free_draw(std::span<const RowCandidates> ranks) {
+  Candidate chosen;
+  double best = -kInfinity;
+  for (const RowCandidates& r : ranks)
+    if (r.drawn.id >= 0 && r.drawn_key > best) chosen = r.drawn, best = r.drawn_key;
+  return chosen;
+}
+
+/// The scores of all tokens as a caller would see them after the last processor.
+std::vector<float> whole_scores(const RowRequest& request, const std::vector<Candidate>& kept,
+                                std::int64_t vocabulary) {
+  const double temperature = request.sampling.samples() ? request.sampling.temperature : 1.0;
+  const double shift = request.sampling.renormalise != 0 ? normaliser_of(kept, temperature).log_sum_exp : 0.0;
+  std::vector<float> whole(static_cast<std::size_t>(vocabulary), -std::numeric_limits<float>::infinity());
+  for (const Candidate& c : kept)
+    whole[static_cast<std::size_t>(c.id)] = static_cast<float>(c.score / temperature - shift);
+  return whole;
 }
 
 }  // namespace
 
-std::optional<RowResult> choose(const RowRequest& request, std::span<const RowCandidates> ranks) {
-  RowResult result;
-  std::vector<Candidate> merged;
-  bool complete = true;
-  for (const RowCandidates& r : ranks) {
-    merged.insert(merged.end(), r.best.begin(), r.best.end());
-    complete = complete && r.all;
-    if (r.target.id >= 0) result.target_logprob = r.target.logit;
-    result.whole.insert(result.whole.end(), r.whole.begin(), r.whole.end());
-  }
-  std::stable_sort(merged.begin(), merged.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.logit > b.logit; });
-  result.log_sum_exp = log_sum_exp(ranks, &RowCandidates::sums);
-  if (result.target_logprob) *result.target_logprob -= result.log_sum_exp;
+Normaliser merge_sums(std::span<const std::vector<ExpSum>> ranks, double scale) {
+  NormaliserSum total(scale);
+  for (const auto& runs : ranks)
+    for (const ExpSum& s : runs) total.see(s);
+  for (const auto& runs : ranks)
+    for (const ExpSum& s : runs) total.add(s);
+  return total.result();
+}
 
-  Candidate chosen = merged.empty() ? Candidate{} : merged[0];
+std::optional<RowResult> choose(const RowRequest& request, std::span<const RowCandidates> ranks,
+                                std::int64_t vocabulary) {
+  RowResult result;
+  result.log_sum_exp = merge(ranks, &RowCandidates::logit_sums, 1.0).log_sum_exp;
+  for (const RowCandidates& r : ranks) {
+    if (r.target.id >= 0) result.target_logprob = r.target.logit - result.log_sum_exp;
+    result.whole.insert(result.whole.end(), r.whole.begin(), r.whole.end());
+    result.best.insert(result.best.end(), r.top.begin(), r.top.end());
+  }
+  std::sort(result.best.begin(), result.best.end(), comes_before);
+  result.best.resize(std::min(result.best.size(), static_cast<std::size_t>(std::max(request.best, 0))));
+
+  Candidate chosen;
   if (request.samples_freely()) {
-    double key = -std::numeric_limits<double>::infinity();
-    for (const RowCandidates& r : ranks)
-      if (r.drawn.id >= 0 && r.drawn_key > key) chosen = r.drawn, key = r.drawn_key;
-  } else if (request.samples()) {
-    const double tempered = log_sum_exp(ranks, &RowCandidates::tempered);
-    const std::size_t count = kept(request, merged, sure_candidates(merged, ranks), complete, tempered);
-    if (count == 0) return std::nullopt;
-    double key = -std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < count; ++i) {
-      const double own =
-          merged[i].logit / static_cast<double>(request.temperature) +
-          gumbel(request.seed, static_cast<std::uint32_t>(request.sequence),
-                 static_cast<std::uint32_t>(request.position), static_cast<std::uint32_t>(merged[i].id));
-      if (own > key || (own == key && merged[i].id < chosen.id)) chosen = merged[i], key = own;
+    chosen = free_draw(ranks);
+  } else {
+    CandidateList list = merge_candidates(ranks);
+    const bool has_sums =
+        std::any_of(ranks.begin(), ranks.end(), [](const RowCandidates& r) { return !r.score_sums.empty(); });
+    const double scale = request.sampling.samples() ? 1.0 / request.sampling.temperature : 1.0;
+    list.normaliser = merge(ranks, has_sums ? &RowCandidates::score_sums : &RowCandidates::logit_sums, scale);
+    if (request.candidates > 0) {
+      result.score_log_sum_exp = list.normaliser.log_sum_exp;
+      list.sorted.resize(std::min(list.sorted.size(), static_cast<std::size_t>(request.candidates)));
+      result.candidates = std::move(list.sorted);
+      return result;
     }
+    std::vector<Candidate> kept;
+    if (request.sampling.samples()) {
+      auto left = truncate(std::move(list), request.sampling);
+      if (!left) return std::nullopt;
+      kept = std::move(*left);
+      chosen = gumbel_maximum(kept, request);
+    } else {
+      kept = std::move(list.sorted);
+      if (!kept.empty()) chosen = kept[0];
+    }
+    if (request.whole == WholeKind::kScores) result.whole = whole_scores(request, kept, vocabulary);
   }
   result.token = chosen.id;
-  result.logprob = chosen.logit - result.log_sum_exp;
-  if (static_cast<std::int64_t>(merged.size()) > request.best)
-    merged.resize(static_cast<std::size_t>(std::max(request.best, 0)));
-  result.best = std::move(merged);
+  if (chosen.id >= 0) result.logprob = chosen.logit - result.log_sum_exp;
   return result;
 }
 

@@ -9,19 +9,24 @@ namespace llm_tp {
 
 /// What rank 0 learns about one scored row.
 struct RowResult {
-  TokenId token = -1;                    // chosen
-  double logprob = 0;                    // of the chosen token, of the untempered distribution
-  std::vector<Candidate> best;           // request.best of them, logit descending
-  double log_sum_exp = 0;                // of the untempered logits
+  TokenId token = -1;           // chosen; -1 where every token is forbidden, or none was to be chosen
+  double logprob = 0;           // of the chosen token: the model's own, before the processors
+  std::vector<Candidate> best;  // request.best of them, logit descending
+  double log_sum_exp = 0;       // of the logits
   std::optional<double> target_logprob;  // of request.target
-  std::vector<float> whole;              // all logits where asked for
+  std::vector<Candidate> candidates;     // request.candidates of them, by processed score
+  double score_log_sum_exp = 0;          // of the processed scores, where candidates are wanted
+  std::vector<float> whole;              // all logits, or all scores, where asked for
+  std::vector<float> state;              // the last hidden state, after the final norm, where asked for
 };
 
-/// Chooses the token of one row from what every rank found, in rank order. Semantics of Hugging Face's
-/// generate(): temperature, then top-k (ties with the k-th stay), then top-p (tokens stay while the mass
-/// before them is below p; one at least). The draw is the Gumbel maximum over what stays, so it does not
-/// depend on ranks or candidates. nullopt: the candidates do not hold the mass of top_p, or ties that top_k
-/// needs; ask every rank for all its rows.
-std::optional<RowResult> choose(const RowRequest& request, std::span<const RowCandidates> ranks);
+/// The log-sum-exp of one row's logits from what every rank found, in rank order.
+Normaliser merge_sums(std::span<const std::vector<ExpSum>> ranks, double scale);
+
+/// Chooses the token of one row from what every rank found, in rank order. What may be drawn is what
+/// truncate() leaves; the draw is the Gumbel maximum over it, so it does not depend on ranks or on which
+/// candidates were sent. nullopt: the candidates cannot decide; ask every rank for all its scores.
+std::optional<RowResult> choose(const RowRequest& request, std::span<const RowCandidates> ranks,
+                                std::int64_t vocabulary);
 
 }  // namespace llm_tp

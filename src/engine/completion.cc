@@ -27,13 +27,17 @@ std::string StopMatcher::push(const std::string& piece) {
 
 std::string StopMatcher::finish() { return matched_ ? std::string() : std::exchange(held_, {}); }
 
-Completion::Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop)
-    : tokenizer_(tokenizer), matcher_(std::move(stops), include_stop) {
+Completion::Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop,
+                       std::int32_t min_tokens)
+    : tokenizer_(tokenizer),
+      matcher_(std::move(stops), include_stop),
+      min_tokens_(static_cast<std::size_t>(min_tokens)) {
   if (tokenizer != nullptr) decoder_.emplace(*tokenizer);
 }
 
 std::string Completion::push(const Progress& progress) {
   std::string sure;
+  if (finish_) return sure;  // tokens of the same step, behind the stop string
   if (progress.new_token) {
     Token token{progress.row.token, progress.row.logprob, {}};
     for (const Candidate& c : progress.row.best)
@@ -42,9 +46,13 @@ std::string Completion::push(const Progress& progress) {
     tokens_.push_back(std::move(token));
     // The end id belongs to the tokens, not to the text.
     const bool ends = progress.finished == FinishReason::kStop;
-    if (decoder_ && !ends) sure = matcher_.push(decoder_->push(progress.row.token));
+    if (decoder_ && !ends) {
+      const std::string piece = decoder_->push(progress.row.token);
+      sure = tokens_.size() <= min_tokens_ ? piece : matcher_.push(piece);
+    }
   }
   finish_ = progress.finished;
+  score_ = progress.score;
   if (matcher_.matched()) finish_ = FinishReason::kStop;
   if (finish_ && decoder_) {
     sure += matcher_.push(decoder_->finish());
@@ -55,6 +63,7 @@ std::string Completion::push(const Progress& progress) {
 }
 
 const char* Completion::finish_reason() const noexcept {
+  if (finish_ == FinishReason::kError) return "error";
   return finish_ == FinishReason::kLength ? "length" : "stop";
 }
 

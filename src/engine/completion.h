@@ -37,10 +37,12 @@ class Completion {
     double logprob;
     std::vector<std::pair<TokenId, double>> top;
   };
-  /// tokenizer may be null: then there is no text and no stop string.
-  Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop);
-  /// Takes one new token. Returns the text that became sure. stopped() may be true afterwards: cancel the
-  /// request then.
+  /// tokenizer may be null: then there is no text and no stop string. Stop strings are looked for in the text
+  /// of the tokens after the first min_tokens.
+  Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop,
+             std::int32_t min_tokens = 0);
+  /// Takes one new token; after a stop string or the end it is passed over. Returns the text that became
+  /// sure. stopped() may be true afterwards: cancel the choice then.
   std::string push(const Progress& progress);
   bool stopped() const noexcept { return matcher_.matched(); }
   bool finished() const noexcept { return finish_.has_value(); }
@@ -49,16 +51,20 @@ class Completion {
   const std::string& text() const noexcept { return text_; }
   bool has_text() const noexcept { return tokenizer_ != nullptr; }
   double cumulative_logprob() const noexcept { return cumulative_; }
-  /// "stop" or "length"
+  /// Of a beam.
+  std::optional<double> score() const noexcept { return score_; }
+  /// "stop", "length", or "error" where no token was allowed
   const char* finish_reason() const noexcept;
 
  private:
   const Tokenizer* tokenizer_;
   std::optional<StreamDecoder> decoder_;
   StopMatcher matcher_;
+  std::size_t min_tokens_;
   std::vector<Token> tokens_;
   std::string text_;
   double cumulative_ = 0;
+  std::optional<double> score_;
   std::optional<FinishReason> finish_;
 };
 

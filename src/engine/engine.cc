@@ -10,6 +10,7 @@
 #include "base/byte_stream.h"
 #include "base/log.h"
 #include "comm/staged_communicator.h"
+#include "engine/rank_model.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/device_factory.h"
 
@@ -20,22 +21,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
-
-/// One line on rank 0, at most every second, and none for a load that is over at once.
-class LoadProgress {
- public:
-  explicit LoadProgress(bool speaks) : speaks_(speaks) {}
-  void operator()(std::int64_t done, std::int64_t total) {
-    if (!speaks_ || seconds_since(last_) < 1.0) return;
-    last_ = Clock::now();
-    log_info("loading weights: " + std::to_string(100 * done / std::max<std::int64_t>(total, 1)) + "% of " +
-             memory_text(total) + " for rank 0");
-  }
-
- private:
-  bool speaks_;
-  Clock::time_point last_ = Clock::now();
-};
 
 int cores_for(const Group& group) {
   const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -67,6 +52,37 @@ bool uses_cuda(const Group& group, DeviceChoice choice) {
   for (const auto& own : group.ranks.gather({&mine, 1})) all_have[0] &= own[0];
   group.control.broadcast(all_have);
   return all_have[0] != std::byte{0};
+}
+
+/// Bytes of this rank's weights and KV cache. Errors: kOutOfMemory where they do not fit.
+std::int64_t check_room(const Group& group, const EngineConfig& config,
+                        const std::vector<std::unique_ptr<RankModel>>& models, DeviceBackend& ops,
+                        const LoadPlan& load, std::int64_t kv_tokens) {
+  std::vector<RankMemory> memory(static_cast<std::size_t>(group.world()));
+  for (const auto& model : models) {
+    const std::vector<RankMemory> own = model->memory(ops, load.most_rows);
+    for (std::size_t r = 0; r < own.size(); ++r) {
+      memory[r].weights += own[r].weights;
+      memory[r].kv_per_token += own[r].kv_per_token;
+      memory[r].workspace += own[r].workspace;
+    }
+  }
+  // Ranks are numbered host by host; what the neighbours on this host take is counted with the largest
+  // share of all.
+  std::int64_t most = 0;
+  for (const RankMemory& m : memory) most = std::max(most, m.total(kv_tokens));
+  const RankMemory& mine = memory[static_cast<std::size_t>(group.rank())];
+  const std::int64_t kv = mine.kv_per_token * kv_tokens;
+  if (config.kv_memory && kv > *config.kv_memory)
+    throw Error(ExitCode::kOutOfMemory, "the requests need a KV cache of " + memory_text(kv) +
+                                            ", kv_memory allows " + memory_text(*config.kv_memory) +
+                                            ": raise it, or lower max_tokens, n or num_beams");
+  if (const auto free = ops.free_bytes())
+    check_memory(group.rank(), mine, kv_tokens, mine.total(kv_tokens), *free);
+  else
+    check_memory(group.rank(), mine, kv_tokens, mine.total(kv_tokens) + (group.local_ranks - 1) * most,
+                 available_memory());
+  return mine.weights + kv;
 }
 
 }  // namespace
@@ -117,26 +133,22 @@ void run_engine(const Group& group, const EngineConfig& config,
                 const std::function<LoadPlan(ModelFiles&)>& prepare,
                 const std::function<void(Leader&, const ModelFiles&, double)>& lead) {
   const auto begin = Clock::now();
-  ModelFiles files;
   ModelChoices choices;
   std::unique_ptr<DeviceBackend> ops;
-  std::unique_ptr<Communicator> device_ranks;  // where tensors are not in host memory
-  std::unique_ptr<WeightLoader> loader;
-  ShardPlan plan;
+  std::unique_ptr<Communicator> device_ranks;      // where tensors are not in host memory
+  std::vector<std::unique_ptr<RankModel>> models;  // by ModelSlot
   LoadPlan load;
   const bool cuda = uses_cuda(group, config.device);
   agree(group, [&] {
     choices = ModelChoices::of(config, group);
-    files = ModelFiles::open(config.model, group.leads());
-    loader = std::make_unique<WeightLoader>(files.shape, *files.weights, choices.weight_dtype);
-    plan = ShardPlan::make(files.shape, group.world(), loader->units(), config.shares);
     if (cuda) {
       ops = make_cuda_backend(group.local_rank);
       device_ranks = std::make_unique<StagedCommunicator>(*ops, group.ranks);
     } else {
       ops = make_device(choices, group);
     }
-    if (group.leads()) load = prepare(files);
+    models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
+    if (group.leads()) load = prepare(models[0]->files());
   });
   ByteWriter message;
   message.value(load);
@@ -145,30 +157,16 @@ void run_engine(const Group& group, const EngineConfig& config,
   load = ByteReader(bytes).value<LoadPlan>();
 
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
-  const auto rank = static_cast<std::size_t>(group.rank());
   // Every sequence may leave its last page partly empty.
   const std::int64_t pages = (load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences;
-  std::unique_ptr<Decoder> model;
-  std::unique_ptr<KvCache> cache;
   std::int64_t weights_and_kv = 0;
   agree(group, [&] {
-    const auto memory = plan_memory(files.shape, *loader, plan, *ops, choices.kv_dtype, load.most_rows);
-    const std::int64_t kv_tokens = pages * config.page_tokens;
-    // Ranks are numbered host by host; what the neighbours on this host take is counted with the largest
-    // share of all.
-    std::int64_t most = 0;
-    for (const RankMemory& m : memory) most = std::max(most, m.total(kv_tokens));
-    const std::int64_t needed = memory[rank].total(kv_tokens) + (group.local_ranks - 1) * most;
-    if (config.kv_memory && memory[rank].kv_per_token * kv_tokens > *config.kv_memory)
-      throw Error(ExitCode::kOutOfMemory, "the requests need a KV cache of " +
-                                              memory_text(memory[rank].kv_per_token * kv_tokens) +
-                                              ", kv_memory allows " + memory_text(*config.kv_memory) +
-                                              ": raise it, or lower max_tokens or n");
-    weights_and_kv = memory[rank].weights + memory[rank].kv_per_token * kv_tokens;
-    if (const auto free = ops->free_bytes())
-      check_memory(group.rank(), memory[rank], kv_tokens, memory[rank].total(kv_tokens), *free);
-    else
-      check_memory(group.rank(), memory[rank], kv_tokens, needed, available_memory());
+    if (load.draft) {
+      models.push_back(std::make_unique<RankModel>(config.generation.draft_model.value_or(""), choices,
+                                                   config.shares, group));
+      require_same_vocabulary(models[0]->files(), models[1]->files());
+    }
+    weights_and_kv = check_room(group, config, models, *ops, load, pages * config.page_tokens);
     if (pages > std::numeric_limits<PageId>::max())
       throw Error(ExitCode::kOutOfMemory, "the requests need " + std::to_string(pages) +
                                               " KV pages, more than can be numbered: raise page_tokens, or "
@@ -176,18 +174,18 @@ void run_engine(const Group& group, const EngineConfig& config,
   });
   const auto page_count = static_cast<PageId>(pages);
   agree(group, [&] {
-    RankWeights weights = loader->load(plan, group.rank(), *ops, LoadProgress(group.leads()));
-    model = std::make_unique<Decoder>(files.shape, plan, group.rank(), std::move(weights), *ops, ranks,
-                                      load.most_rows);
-    cache = ops->make_kv_cache(
-        kv_shape_of(files.shape, plan.ranks[rank], choices.kv_dtype, page_count, config.page_tokens));
+    for (const auto& model : models) model->load(*ops, ranks, load.most_rows, page_count, config.page_tokens);
   });
 
-  StepRunner runner(*model, *ops, *cache, ranks, group.control, files.shape.vocabulary, weights_and_kv);
+  std::vector<ModelWithCache> loaded;
+  for (const auto& model : models) loaded.push_back(model->loaded());
+  const ModelFiles& files = models[0]->files();
+  StepRunner runner(std::move(loaded), *ops, ranks, group.control, files.shape.vocabulary, weights_and_kv);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
   Leader leader(runner, group.control,
-                {static_cast<std::int32_t>(load.most_rows), config.page_tokens, page_count});
+                {static_cast<std::int32_t>(load.most_rows), config.page_tokens, page_count,
+                 load.draft ? page_count : 0});
   lead(leader, files, seconds_since(begin));
   leader.stop();
 }

@@ -6,6 +6,7 @@
 #include "engine/agreement.h"
 #include "engine/leader.h"
 #include "engine/memory_plan.h"
+#include "engine/model_choices.h"
 #include "engine/model_files.h"
 
 namespace llm_tp {
@@ -15,21 +16,8 @@ struct LoadPlan {
   std::int64_t kv_tokens = 0;  // positions of all sequences that run at once, page by page
   std::int64_t most_rows = 1;  // of a step
   std::int64_t sequences = 1;
+  bool draft = false;  // the draft model is loaded too, with as many positions
 };
-
-/// The model and device choices of a configuration, resolved.
-struct ModelChoices {
-  std::optional<DType> weight_dtype;  // nullopt: the file's
-  DType kv_dtype = DType::kF16;
-  ActivationKind activations = ActivationKind::kInt8;
-  int threads = 1;
-
-  /// Errors: kConfig for a combination that is not there.
-  static ModelChoices of(const EngineConfig& config, const Group& group);
-};
-
-/// Errors: kConfig for fp8 and int8.
-DType kv_dtype_of(KvDType choice);
 
 /// A device that is asked for sizes only.
 std::unique_ptr<DeviceBackend> make_sizing_device();

@@ -12,12 +12,19 @@ void Leader::run(const std::function<void(const Progress&)>& on_progress) {
     control_.broadcast(bytes);
     std::vector<RowResult> results = runner_.run(*plan);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const bool decodes = std::all_of(plan->slices.begin(), plan->slices.end(),
-                                     [](const PlanSlice& s) { return s.rows == 1 && s.first_position > 0; });
-    (decodes ? times_.decode_seconds : times_.prefill_seconds) += seconds;
-    (decodes ? times_.decode_tokens : times_.prefill_tokens) +=
-        static_cast<std::int64_t>(plan->tokens.size());
-    for (const Progress& progress : scheduler_.commit(*plan, std::move(results))) on_progress(progress);
+    const bool decodes = !scheduler_.figures().prefills;
+    const auto rows = static_cast<std::int64_t>(plan->tokens.size());
+    const std::vector<Progress> all = scheduler_.commit(*plan, std::move(results));
+    if (decodes) {
+      times_.decode_seconds += seconds;
+      times_.decode_rows += rows;
+      times_.decode_tokens +=
+          std::count_if(all.begin(), all.end(), [](const Progress& p) { return p.new_token; });
+    } else {
+      times_.prefill_seconds += seconds;
+      times_.prefill_tokens += rows;
+    }
+    for (const Progress& progress : all) on_progress(progress);
   }
 }
 

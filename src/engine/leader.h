@@ -25,7 +25,10 @@ class Leader {
 
   struct StepTimes {
     double prefill_seconds = 0, decode_seconds = 0;
-    std::int64_t prefill_tokens = 0, decode_tokens = 0;  // decode: steps whose slices all have one row
+    // Decode: steps without rows of a prompt, and the new tokens they gave (a draft model's time counts, its
+    // tokens do not). decode_rows: rows they ran; more than tokens where beams, candidates or guesses are
+    // tried.
+    std::int64_t prefill_tokens = 0, decode_tokens = 0, decode_rows = 0;
   };
   const StepTimes& times() const noexcept { return times_; }
 

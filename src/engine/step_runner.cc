@@ -3,8 +3,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
+#include <iterator>
+#include <utility>
 
 #include "base/byte_stream.h"
 
@@ -30,30 +30,37 @@ struct BatchStorage {
   }
 };
 
-bool may_need_more(const RowRequest& request) {
-  return request.samples() && (request.top_k > 0 || request.top_p < 1);
+/// The requests from `begin` on that look at as many rows as the model scores at once.
+std::size_t end_of_part(const ScoreList& list, std::size_t begin) {
+  std::int64_t rows = 0;
+  for (std::size_t i = begin; i < list.rows.size(); ++i)
+    if (i == begin || list.rows[i].row != list.rows[i - 1].row)
+      if (++rows > Decoder::kScoredRows) return i;
+  return list.rows.size();
 }
 
 }  // namespace
 
-StepRunner::StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks,
+StepRunner::StepRunner(std::vector<ModelWithCache> models, DeviceBackend& ops, Communicator& ranks,
                        ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
-    : model_(model),
-      ops_(ops),
-      cache_(cache),
-      ranks_(ranks),
-      control_(control),
-      vocabulary_unit_(vocabulary_unit(vocabulary)),
-      weights_and_kv_(weights_and_kv) {}
+    : models_(std::move(models)), ops_(ops), ranks_(ranks), weights_and_kv_(weights_and_kv) {
+  for (const ModelWithCache& m : models_)
+    scorers_.emplace_back(ranks, control, m.model->share().vocab_rows, vocabulary);
+}
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
-  if (!plan.copy_from.empty()) ops_.copy_pages(cache_, plan.copy_from, plan.copy_to);
+  const auto slot = static_cast<std::size_t>(plan.model);
+  LLM_TP_CHECK(slot < models_.size(), "a step of a model that was not loaded");
+  const ModelWithCache& at = models_[slot];
+  if (!plan.copy_from.empty()) ops_.copy_pages(*at.cache, plan.copy_from, plan.copy_to);
   const BatchStorage storage(plan);
-  model_.forward({plan.tokens, storage.positions, storage.slices}, cache_);
+  at.model->forward({plan.tokens, storage.positions, storage.slices}, *at.cache);
   std::vector<RowResult> results;
-  for (std::size_t begin = 0; begin < plan.scored.size(); begin += Decoder::kScoredRows) {
-    auto part = score(plan, begin, std::min(plan.scored.size(), begin + Decoder::kScoredRows));
+  for (std::size_t begin = 0; begin < plan.score.rows.size();) {
+    const std::size_t end = end_of_part(plan.score, begin);
+    auto part = score(at, scorers_[slot], plan, begin, end);
     std::move(part.begin(), part.end(), std::back_inserter(results));
+    begin = end;
   }
   return results;
 }
@@ -68,66 +75,37 @@ std::vector<RankReport> StepRunner::report() {
   return all;
 }
 
-std::vector<RowCandidates> StepRunner::look_at(const StepPlan& plan, std::size_t begin, std::size_t end,
-                                               TensorView logits, const std::vector<std::uint8_t>& whole) {
-  const Range vocabulary = model_.share().vocab_rows;
-  std::vector<RowCandidates> found;
-  for (std::size_t i = begin; i < end; ++i) {
-    const RowRequest& request = plan.scored[i];
-    const std::span<const float> row(logits.row(static_cast<std::int64_t>(i - begin)),
-                                     static_cast<std::size_t>(vocabulary.size()));
-    const std::int64_t most =
-        whole[i - begin] != 0 ? std::numeric_limits<std::int64_t>::max() : request.candidates();
-    found.push_back(find_candidates(row, vocabulary, vocabulary_unit_, request, most));
-  }
-  return found;
-}
-
-std::vector<RowResult> StepRunner::score(const StepPlan& plan, std::size_t begin, std::size_t end) {
-  std::vector<std::int32_t> rows;
-  for (std::size_t i = begin; i < end; ++i) rows.push_back(plan.scored[i].row);
-  const TensorView logits = model_.logits(rows);
-  const Range vocabulary = model_.share().vocab_rows;
-  for (std::size_t i = begin; i < end; ++i) {
-    const RowRequest& request = plan.scored[i];
-    for (std::int32_t s = 0; s < request.suppressed; ++s) {
-      const TokenId id = plan.suppressed[static_cast<std::size_t>(request.first_suppressed + s)];
-      if (vocabulary.contains(id))
-        logits.row(static_cast<std::int64_t>(i - begin))[id - vocabulary.begin] =
-            -std::numeric_limits<float>::infinity();
-    }
-  }
-  // First every rank sends a few candidates; where those cannot decide a row, rank 0 asks for all of it.
-  const bool second_round =
-      std::any_of(plan.scored.begin() + static_cast<std::ptrdiff_t>(begin),
-                  plan.scored.begin() + static_cast<std::ptrdiff_t>(end), may_need_more);
-  std::vector<std::uint8_t> whole(end - begin, 0);
+std::vector<RowResult> StepRunner::score(const ModelWithCache& at, RowScorer& scorer, const StepPlan& plan,
+                                         std::size_t begin, std::size_t end) {
+  const auto requests = std::span(plan.score.rows).subspan(begin, end - begin);
+  std::vector<std::int32_t> rows;  // of the step, each once
+  for (const RowRequest& r : requests)
+    if (rows.empty() || rows.back() != r.row) rows.push_back(r.row);
+  const auto index_of = [&](std::int32_t row) {
+    return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+  };
+  const TensorView states = at.model->final_states(rows);
+  const bool any_scored =
+      std::any_of(requests.begin(), requests.end(), [](const RowRequest& r) { return r.scored != 0; });
   std::vector<RowResult> results;
-  while (true) {
-    const auto gathered = ranks_.gather(to_bytes(look_at(plan, begin, end, logits, whole)));
-    bool undecided = false;
-    if (ranks_.rank() == 0) {
-      std::vector<std::vector<RowCandidates>> by_rank;
-      for (const auto& bytes : gathered) by_rank.push_back(candidates_from_bytes(bytes));
-      results.assign(end - begin, {});
-      for (std::size_t i = begin; i < end; ++i) {
-        std::vector<RowCandidates> row;
-        for (auto& rank : by_rank) row.push_back(std::move(rank[i - begin]));
-        auto chosen = choose(plan.scored[i], row);
-        if (chosen)
-          results[i - begin] = std::move(*chosen);
-        else
-          whole[i - begin] = 1, undecided = true;
-      }
-    }
-    if (!second_round) return results;
-    std::vector<std::byte> message(whole.size() + 1);
-    message[0] = std::byte(undecided ? 1 : 0);
-    std::memcpy(message.data() + 1, whole.data(), whole.size());
-    control_.broadcast(message);
-    if (message[0] == std::byte{0}) return results;
-    std::memcpy(whole.data(), message.data() + 1, whole.size());
+  if (any_scored) {
+    const TensorView logits = at.model->head(states);
+    results = scorer.score(plan.score, begin, end, [&](std::int32_t row) {
+      return std::span<const float>(logits.row(index_of(row)), static_cast<std::size_t>(logits.columns()));
+    });
+  } else if (ranks_.rank() == 0) {
+    results.resize(requests.size());
   }
+  const bool any_state =
+      std::any_of(requests.begin(), requests.end(), [](const RowRequest& r) { return r.state != 0; });
+  if (results.empty() || !any_state) return results;
+  const TensorView host = ops_.on_host(states);
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (requests[i].state != 0) {
+      const float* state = host.row(index_of(requests[i].row));
+      results[i].state.assign(state, state + host.columns());
+    }
+  return results;
 }
 
 }  // namespace llm_tp

@@ -1,8 +1,11 @@
 #pragma once
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "comm/control_channel.h"
 #include "decoding/sampler.h"
+#include "engine/row_scorer.h"
 #include "model/decoder.h"
 #include "schedule/step_plan.h"
 
@@ -16,27 +19,31 @@ struct RankReport {
   std::int64_t weights_and_kv = 0, peak_memory = 0;
 };
 
+/// A model that steps may run, and its KV pages. Borrowed.
+struct ModelWithCache {
+  Decoder* model = nullptr;
+  KvCache* cache = nullptr;
+};
+
 /// Runs step plans on one rank. All ranks run the same plans in the same order. One thread.
 class StepRunner {
  public:
-  StepRunner(Decoder& model, DeviceBackend& ops, KvCache& cache, Communicator& ranks, ControlChannel& control,
-             std::int64_t vocabulary, std::int64_t weights_and_kv);
-  /// On rank 0: one result for each of plan.scored. Elsewhere: empty.
+  /// models: by ModelSlot; the draft model may be missing. All have the same vocabulary.
+  StepRunner(std::vector<ModelWithCache> models, DeviceBackend& ops, Communicator& ranks,
+             ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
+  /// On rank 0: one result for each of plan.score.rows. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank. Elsewhere: empty.
   std::vector<RankReport> report();
 
  private:
-  std::vector<RowResult> score(const StepPlan& plan, std::size_t begin, std::size_t end);
-  std::vector<RowCandidates> look_at(const StepPlan& plan, std::size_t begin, std::size_t end,
-                                     TensorView logits, const std::vector<std::uint8_t>& whole);
+  std::vector<RowResult> score(const ModelWithCache& at, RowScorer& scorer, const StepPlan& plan,
+                               std::size_t begin, std::size_t end);
 
-  Decoder& model_;
+  std::vector<ModelWithCache> models_;
+  std::vector<RowScorer> scorers_;  // one a model: ranks may cut their vocabularies in other places
   DeviceBackend& ops_;
-  KvCache& cache_;
   Communicator& ranks_;
-  ControlChannel& control_;
-  std::int64_t vocabulary_unit_;
   std::int64_t weights_and_kv_;
 };
 

@@ -72,17 +72,22 @@ void Decoder::forward(const Batch& batch, KvCache& cache) {
   for (const DecoderLayer& layer : layers_) layer.forward(step, h);
 }
 
-TensorView Decoder::logits(std::span<const std::int32_t> rows) {
+TensorView Decoder::final_states(std::span<const std::int32_t> rows) {
   const auto count = static_cast<std::int64_t>(rows.size());
   LLM_TP_CHECK(count <= kScoredRows, "too many scored rows at once");
-  const TensorView scored = TensorView::matrix(workspace_.scored.floats(), count, shape_.hidden);
+  const TensorView states = TensorView::matrix(workspace_.scored.floats(), count, shape_.hidden);
   const TensorView h = TensorView::matrix(workspace_.hidden.floats(), most_rows_, shape_.hidden);
-  ops_.gather_rows(scored, h, rows);
-  ops_.rms_norm(scored, scored, vector_of(weights_.final_norm, shape_.hidden),
+  ops_.gather_rows(states, h, rows);
+  ops_.rms_norm(states, states, vector_of(weights_.final_norm, shape_.hidden),
                 static_cast<float>(shape_.norm_epsilon));
-  const TensorView out = TensorView::matrix(workspace_.logits.floats(), count, share_.vocab_rows.size());
+  return states;
+}
+
+TensorView Decoder::head(TensorView states) {
+  const TensorView out =
+      TensorView::matrix(workspace_.logits.floats(), states.rows(), share_.vocab_rows.size());
   if (!share_.vocab_rows.empty()) {
-    ops_.linear(out, scored, weights_.head(), {});
+    ops_.linear(out, states, weights_.head(), {});
     if (shape_.logit_scale != 1) ops_.scale(out, static_cast<float>(shape_.logit_scale));
     if (shape_.logit_cap > 0) ops_.soft_cap(out, static_cast<float>(shape_.logit_cap));
   }

@@ -24,7 +24,12 @@ class Decoder {
   void forward(const Batch& batch, KvCache& cache);
   /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
   /// Valid until the next call.
-  TensorView logits(std::span<const std::int32_t> rows);
+  TensorView logits(std::span<const std::int32_t> rows) { return head(final_states(rows)); }
+  /// The last layer's output after the final norm, [S,H], of S <= kScoredRows rows of the last forward();
+  /// whole on every rank, in device memory. Valid until the next call.
+  TensorView final_states(std::span<const std::int32_t> rows);
+  /// Logits of what final_states() gave, in host memory.
+  TensorView head(TensorView states);
 
   const RankShare& share() const noexcept { return share_; }
   /// Bytes of activations for steps of most_rows rows.

@@ -4,23 +4,28 @@
 
 namespace llm_tp {
 
-PageAllocator::PageAllocator(int pages) : used_(static_cast<std::size_t>(pages), false) {
+PageAllocator::PageAllocator(int pages) : holders_(static_cast<std::size_t>(pages), 0) {
   for (PageId page = pages - 1; page >= 0; --page) free_.push_back(page);
+}
+
+std::int32_t& PageAllocator::holders_of(PageId page) {
+  LLM_TP_CHECK(page >= 0 && page < total_pages() && holders_[static_cast<std::size_t>(page)] > 0,
+               "a KV page that nobody holds was shared or given back");
+  return holders_[static_cast<std::size_t>(page)];
 }
 
 PageId PageAllocator::take() {
   LLM_TP_CHECK(!free_.empty(), "no KV page is free");
   const PageId page = free_.back();
   free_.pop_back();
-  used_[static_cast<std::size_t>(page)] = true;
+  holders_[static_cast<std::size_t>(page)] = 1;
   return page;
 }
 
+void PageAllocator::share(PageId page) { ++holders_of(page); }
+
 void PageAllocator::give_back(PageId page) {
-  LLM_TP_CHECK(page >= 0 && page < total_pages() && used_[static_cast<std::size_t>(page)],
-               "a KV page was given back twice");
-  used_[static_cast<std::size_t>(page)] = false;
-  free_.push_back(page);
+  if (--holders_of(page) == 0) free_.push_back(page);
 }
 
 }  // namespace llm_tp

@@ -8,145 +8,200 @@
 
 namespace llm_tp {
 
-Scheduler::Scheduler(SchedulerLimits limits) : limits_(limits), allocator_(limits.pages) {}
+/// A request whose sequences may run; its strategy sees them through this.
+class Scheduler::Running final : public SequenceSet {
+ public:
+  Running(RequestId request_id, const Request& request, SequenceTable& table)
+      : id(request_id),
+        prompt_tokens(static_cast<std::int32_t>(request.prompt.size())),
+        needs(needs_of(request)),
+        strategy(make_strategy(request)),
+        table_(table) {
+    strategy->begin(*this);
+  }
 
-std::int32_t Scheduler::pages_for(std::int32_t positions) const noexcept {
-  return (positions + limits_.page_tokens - 1) / limits_.page_tokens;
-}
+  SequenceId start(ModelSlot model, std::vector<TokenId> tokens) override {
+    return remember(table_.start(model, std::move(tokens)));
+  }
+  SequenceId fork(SequenceId from) override { return remember(table_.fork(from)); }
+  void append(SequenceId sequence, std::span<const TokenId> tokens) override {
+    table_.append(sequence, tokens);
+  }
+  void cut(SequenceId sequence, std::int32_t length) override { table_.cut(sequence, length); }
+  void drop(SequenceId sequence) override {
+    table_.drop(sequence);
+    std::erase(sequences, sequence);
+  }
+  const std::vector<TokenId>& tokens(SequenceId sequence) const override {
+    return table_.get(sequence).tokens;
+  }
 
-/// The last new token is never run, so it needs no place.
-std::int32_t Scheduler::most_positions(const Request& request) const noexcept {
-  return static_cast<std::int32_t>(request.prompt.size()) + std::max(0, request.max_tokens - 1);
+  void drop_all() {
+    while (!sequences.empty()) drop(sequences.back());
+  }
+  bool waits() const {
+    return std::any_of(sequences.begin(), sequences.end(),
+                       [&](SequenceId s) { return table_.get(s).waiting() > 0; });
+  }
+
+  const RequestId id;
+  const std::int32_t prompt_tokens;
+  const RequestNeeds needs;
+  std::vector<SequenceId> sequences;
+  std::unique_ptr<Strategy> strategy;
+
+ private:
+  SequenceId remember(SequenceId sequence) {
+    sequences.push_back(sequence);
+    return sequence;
+  }
+  SequenceTable& table_;
+};
+
+Scheduler::Scheduler(SchedulerLimits limits)
+    : limits_(limits), table_(limits.page_tokens, limits.pages, limits.draft_pages) {}
+
+Scheduler::~Scheduler() = default;
+
+int Scheduler::pages_in_use() const noexcept {
+  const PageAllocator& pages = table_.pages(ModelSlot::kMain);
+  return pages.total_pages() - pages.free_pages();
 }
 
 RequestId Scheduler::add(Request request) {
   LLM_TP_CHECK(!request.prompt.empty(), "a request without tokens");
-  const std::int32_t needed = pages_for(most_positions(request));
-  if (needed > limits_.pages)
-    throw Error(ExitCode::kUsage, "a request needs " + std::to_string(needed) + " KV pages of " +
+  const RequestNeeds needs = needs_of(request);
+  LLM_TP_CHECK(!needs.draft || limits_.draft_pages > 0, "a request for a draft model that was not loaded");
+  const std::int64_t pages = needs.main_pages(limits_.page_tokens);
+  if (pages > limits_.pages || needs.draft_pages(limits_.page_tokens) > limits_.draft_pages)
+    throw Error(ExitCode::kUsage, "a request needs " + std::to_string(pages) + " KV pages of " +
                                       std::to_string(limits_.page_tokens) + " positions, but there are " +
-                                      std::to_string(limits_.pages) + ": shorten the prompt or max_tokens");
-  Sequence sequence{next_id_++, std::move(request), {}, 0, {}};
-  sequence.tokens = sequence.request.prompt;
-  waiting_.push_back(std::move(sequence));
+                                      std::to_string(limits_.pages) +
+                                      ": shorten the prompt, max_tokens, n or num_beams");
+  waiting_.push_back({next_id_++, std::move(request)});
   return waiting_.back().id;
 }
 
+Scheduler::Running* Scheduler::find(RequestId id) {
+  const auto at =
+      std::find_if(running_.begin(), running_.end(), [&](const auto& running) { return running->id == id; });
+  return at == running_.end() ? nullptr : at->get();
+}
+
 void Scheduler::cancel(RequestId id) {
-  std::erase_if(waiting_, [&](const Sequence& s) { return s.id == id; });
-  for (std::size_t i = 0; i < running_.size(); ++i)
-    if (running_[i].id == id) return finish(i);
+  std::erase_if(waiting_, [&](const Waiting& w) { return w.id == id; });
+  if (Running* running = find(id)) forget(*running);
 }
 
-void Scheduler::finish(std::size_t index) {
-  Sequence& sequence = running_[index];
-  for (PageId page : sequence.pages) allocator_.give_back(page);
-  promised_pages_ -= pages_for(most_positions(sequence.request));
-  running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(index));
+void Scheduler::cancel(RequestId id, std::int32_t choice) {
+  Running* running = find(id);
+  if (running == nullptr) return;
+  running->strategy->stop(*running, choice);
+  if (running->strategy->finished()) forget(*running);
 }
 
-/// A sequence starts only when the pages it may come to need are all there, so none that runs is ever stuck.
+void Scheduler::forget(Running& request) {
+  request.drop_all();
+  figures_.strategies.add(request.strategy->figures());
+  promised_pages_ -= request.needs.main_pages(limits_.page_tokens);
+  promised_draft_pages_ -= request.needs.draft_pages(limits_.page_tokens);
+  std::erase_if(running_, [&](const auto& running) { return running.get() == &request; });
+}
+
+/// A request starts only when the pages it may come to need are all there, so none that runs is ever stuck.
 void Scheduler::admit() {
   while (!waiting_.empty()) {
-    const std::int32_t needed = pages_for(most_positions(waiting_.front().request));
-    if (promised_pages_ + needed > limits_.pages) return;
-    promised_pages_ += needed;
-    running_.push_back(std::move(waiting_.front()));
+    const RequestNeeds needs = needs_of(waiting_.front().request);
+    const std::int64_t pages = needs.main_pages(limits_.page_tokens);
+    const std::int64_t draft = needs.draft_pages(limits_.page_tokens);
+    if (promised_pages_ + pages > limits_.pages || promised_draft_pages_ + draft > limits_.draft_pages)
+      return;
+    promised_pages_ += pages;
+    promised_draft_pages_ += draft;
+    running_.push_back(std::make_unique<Running>(waiting_.front().id, waiting_.front().request, table_));
     waiting_.pop_front();
   }
 }
 
-void Scheduler::score_row(StepPlan& plan, const Sequence& sequence, std::int32_t row, std::int32_t position) {
-  const Request& request = sequence.request;
-  RowRequest wanted;
-  wanted.row = row;
-  wanted.sequence = request.stream;
-  wanted.position = position + 1;
-  wanted.seed = request.sampling.seed;
-  wanted.best = request.best;
-  wanted.whole = request.whole_logits;
-  if (const auto next = static_cast<std::size_t>(position) + 1; next < sequence.tokens.size()) {
-    wanted.target = sequence.tokens[next];
-  } else {
-    wanted.temperature = request.sampling.temperature;
-    wanted.top_k = request.sampling.top_k;
-    wanted.top_p = request.sampling.top_p;
-    if (static_cast<std::int32_t>(sequence.tokens.size() - request.prompt.size()) < request.min_tokens) {
-      wanted.first_suppressed = static_cast<std::int32_t>(plan.suppressed.size());
-      wanted.suppressed = static_cast<std::int32_t>(request.end_ids.size());
-      plan.suppressed.insert(plan.suppressed.end(), request.end_ids.begin(), request.end_ids.end());
-    }
-  }
-  plan.scored.push_back(wanted);
-  scored_.push_back({sequence.id, position});
-}
-
-void Scheduler::plan_rows(StepPlan& plan, Sequence& sequence, std::int32_t rows) {
-  while (static_cast<std::int32_t>(sequence.pages.size()) < pages_for(sequence.done + rows))
-    sequence.pages.push_back(allocator_.take());
+void Scheduler::plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows) {
+  SequenceTable::PageCopies copies;
+  table_.prepare(id, rows, copies);
+  plan.copy_from.insert(plan.copy_from.end(), copies.from.begin(), copies.from.end());
+  plan.copy_to.insert(plan.copy_to.end(), copies.to.begin(), copies.to.end());
+  const SequenceTable::Sequence& sequence = table_.get(id);
   const auto first_row = static_cast<std::int32_t>(plan.tokens.size());
-  plan.slices.push_back({rows, sequence.done, static_cast<std::int32_t>(plan.pages.size()),
-                         static_cast<std::int32_t>(sequence.pages.size()),
-                         static_cast<std::int32_t>(sequence.request.prompt.size())});
-  plan.pages.insert(plan.pages.end(), sequence.pages.begin(), sequence.pages.end());
+  // Pages behind the rows are not the step's business.
+  const std::int32_t pages = (sequence.done + rows + limits_.page_tokens - 1) / limits_.page_tokens;
+  plan.slices.push_back(
+      {rows, sequence.done, static_cast<std::int32_t>(plan.pages.size()), pages, request.prompt_tokens});
+  plan.pages.insert(plan.pages.end(), sequence.pages.begin(), sequence.pages.begin() + pages);
+  slices_.push_back({id, rows});
   for (std::int32_t i = 0; i < rows; ++i) {
     const std::int32_t position = sequence.done + i;
     plan.tokens.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
-    const bool last = static_cast<std::size_t>(position) + 1 == sequence.tokens.size();
-    if (!last && !sequence.request.score_prompt) continue;
-    score_row(plan, sequence, first_row + i, position);
+    request.strategy->want(request, id, position, first_row + i, plan.score);
+    while (scored_.size() < plan.score.rows.size()) scored_.push_back({request.id, id, position});
   }
+}
+
+bool Scheduler::plan_model(StepPlan& plan, ModelSlot model) {
+  plan.model = model;
+  std::int32_t budget = limits_.step_tokens;
+  // Sequences that decode come first: a long prompt must not hold them up.
+  for (const bool decoding : {true, false})
+    for (const auto& request : running_)
+      for (const SequenceId id : request->sequences) {
+        const SequenceTable::Sequence& sequence = table_.get(id);
+        if (sequence.model != model || sequence.waiting() == 0 || budget == 0) continue;
+        const bool decodes = sequence.done >= request->prompt_tokens;
+        if (decodes != decoding) continue;
+        const std::int32_t rows = std::min(sequence.waiting(), budget);
+        figures_.prefills = figures_.prefills || !decodes;
+        plan_rows(plan, *request, id, rows);
+        budget -= rows;
+      }
+  return !plan.slices.empty();
 }
 
 std::optional<StepPlan> Scheduler::next() {
   admit();
-  if (running_.empty()) return std::nullopt;
   StepPlan plan;
-  plan.step = step_++;
   scored_.clear();
-  std::int32_t budget = limits_.step_tokens;
-  // Sequences that decode come first: a long prompt must not hold them up.
-  for (const bool decoding : {true, false})
-    for (Sequence& sequence : running_) {
-      const auto left = static_cast<std::int32_t>(sequence.tokens.size()) - sequence.done;
-      if ((left == 1 && sequence.done > 0) != decoding || budget == 0) continue;
-      const std::int32_t rows = std::min(left, budget);
-      plan_rows(plan, sequence, rows);
-      budget -= rows;
-    }
+  slices_.clear();
+  figures_.prefills = false;
+  if (!plan_model(plan, ModelSlot::kDraft) && !plan_model(plan, ModelSlot::kMain)) return std::nullopt;
+  plan.step = step_++;
+  ++figures_.steps;
+  figures_.pages_copied += static_cast<std::int64_t>(plan.copy_from.size());
   return plan;
 }
 
 std::vector<Progress> Scheduler::commit(const StepPlan& plan, std::vector<RowResult> results) {
   LLM_TP_CHECK(plan.step + 1 == step_ && results.size() == scored_.size(), "commit of another plan");
-  // A slice belongs to the sequence whose first page it names: pages have one owner while they are in use.
-  for (const PlanSlice& slice : plan.slices)
-    for (Sequence& sequence : running_)
-      if (!sequence.pages.empty() &&
-          sequence.pages[0] == plan.pages[static_cast<std::size_t>(slice.first_page)])
-        sequence.done = slice.first_position + slice.rows;
+  for (const Slice& slice : slices_)
+    if (table_.has(slice.sequence)) table_.advance(slice.sequence, slice.rows);
   std::vector<Progress> all;
+  std::vector<Output> told;
+  const auto hand_on = [&](RequestId id) {
+    for (Output& output : told) all.push_back({std::move(output), id});
+    told.clear();
+  };
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const auto at = std::find_if(running_.begin(), running_.end(),
-                                 [&](const Sequence& s) { return s.id == scored_[i].request; });
-    if (at == running_.end()) continue;  // cancelled since
-    Sequence& sequence = *at;
-    const Request& request = sequence.request;
-    Progress progress{sequence.id, scored_[i].position, std::move(results[i]), false, std::nullopt};
-    if (static_cast<std::size_t>(progress.position) + 1 == sequence.tokens.size()) {
-      const auto made = static_cast<std::int32_t>(sequence.tokens.size() - request.prompt.size());
-      if (request.max_tokens > 0) {
-        progress.new_token = true;
-        sequence.tokens.push_back(progress.row.token);
-        const bool ends = std::find(request.end_ids.begin(), request.end_ids.end(), progress.row.token) !=
-                          request.end_ids.end();
-        if (ends) progress.finished = FinishReason::kStop;
-      }
-      if (!progress.finished && made + 1 >= request.max_tokens) progress.finished = FinishReason::kLength;
+    Running* request = find(scored_[i].request);
+    if (request == nullptr || !table_.has(scored_[i].sequence)) continue;  // cancelled since
+    request->strategy->take(scored_[i].sequence, scored_[i].position, std::move(results[i]), told);
+    hand_on(request->id);
+  }
+  for (std::size_t i = 0; i < running_.size();) {
+    Running& request = *running_[i];
+    if (!request.waits() && !request.strategy->finished()) {
+      request.strategy->advance(request, told);
+      hand_on(request.id);
     }
-    const bool finished = progress.finished.has_value();
-    all.push_back(std::move(progress));
-    if (finished) finish(static_cast<std::size_t>(at - running_.begin()));
+    if (request.strategy->finished())
+      forget(request);
+    else
+      ++i;
   }
   return all;
 }

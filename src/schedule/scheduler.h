@@ -1,13 +1,13 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
-#include "decoding/sampler.h"
-#include "schedule/page_allocator.h"
+#include "decoding/strategy.h"
 #include "schedule/request.h"
+#include "schedule/sequence_table.h"
 #include "schedule/step_plan.h"
 
 namespace llm_tp {
@@ -18,63 +18,77 @@ struct SchedulerLimits {
   std::int32_t step_tokens = 512;  // rows of a step: decoded tokens first, then prompt chunks
   std::int32_t page_tokens = 16;
   std::int32_t pages = 0;
+  std::int32_t draft_pages = 0;  // of the draft model's cache; 0: there is none
 };
 
-/// One scored row's outcome, for the request that asked.
-struct Progress {
+/// One outcome for whoever made the request.
+struct Progress : Output {
   RequestId request = 0;
-  std::int32_t position = 0;  // of the row that was scored
-  RowResult row;
-  bool new_token = false;                // row.token was appended to the sequence
-  std::optional<FinishReason> finished;  // with the last one
 };
 
-/// Decides what each step runs: a token of every running sequence, and chunks of waiting prompts up to the
-/// token budget, first come first served. Touches no device, thread or clock, so any history can be replayed.
-/// Not thread-safe.
+/// What the last step was, and what all did.
+struct ScheduleFigures {
+  bool prefills = false;  // the last step held rows of a prompt
+  std::int64_t steps = 0, pages_copied = 0;
+  StrategyFigures strategies;  // of the requests that are over
+};
+
+/// Decides what each step runs: the tokens that the requests' strategies appended to their sequences, and
+/// chunks of waiting prompts up to the token budget, first come first served. Strategies of all kinds share a
+/// step. Steps of a draft model come first where it has something to run. Touches no device, thread or clock,
+/// so any history can be replayed. Not thread-safe.
 class Scheduler {
  public:
   explicit Scheduler(SchedulerLimits limits);
+  ~Scheduler();
   /// Errors: kUsage where the request can never fit the pages.
   RequestId add(Request request);
   /// Ends a request at any state; its pages are free at once. Unknown ids are ignored: it may have just
   /// finished.
   void cancel(RequestId id);
+  /// Ends one of its choices; the others go on. With beams: the whole request.
+  void cancel(RequestId id, std::int32_t choice);
   /// The next step, or nullopt when nothing is left to run.
   std::optional<StepPlan> next();
-  /// The outcome of the plan that next() gave last; results[i] belongs to plan.scored[i].
+  /// The outcome of the plan that next() gave last; results[i] belongs to plan.score.rows[i].
   std::vector<Progress> commit(const StepPlan& plan, std::vector<RowResult> results);
   /// The number of a plan that is no step of a sequence: plans of the group are counted without gaps.
   std::uint64_t take_step_number() noexcept { return step_++; }
-  int pages_in_use() const noexcept { return allocator_.total_pages() - allocator_.free_pages(); }
+  int pages_in_use() const noexcept;
+  const ScheduleFigures& figures() const noexcept { return figures_; }
 
  private:
-  struct Sequence {
+  class Running;
+  struct Waiting {
     RequestId id;
     Request request;
-    std::vector<TokenId> tokens;  // prompt and new ones
-    std::int32_t done = 0;        // positions whose keys and values are in the cache
-    std::vector<PageId> pages;
   };
   struct Scored {
     RequestId request;
+    SequenceId sequence;
     std::int32_t position;
   };
-  std::int32_t pages_for(std::int32_t positions) const noexcept;
-  std::int32_t most_positions(const Request& request) const noexcept;
-  void plan_rows(StepPlan& plan, Sequence& sequence, std::int32_t rows);
-  void score_row(StepPlan& plan, const Sequence& sequence, std::int32_t row, std::int32_t position);
+  struct Slice {
+    SequenceId sequence;
+    std::int32_t rows;
+  };
+  Running* find(RequestId id);
   void admit();
-  void finish(std::size_t index);
+  void plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows);
+  bool plan_model(StepPlan& plan, ModelSlot model);
+  void forget(Running& request);
 
   SchedulerLimits limits_;
-  PageAllocator allocator_;
-  std::int32_t promised_pages_ = 0;  // that the running sequences may still come to need
-  std::deque<Sequence> waiting_;
-  std::vector<Sequence> running_;
+  SequenceTable table_;
+  std::int64_t promised_pages_ = 0,
+               promised_draft_pages_ = 0;  // that running requests may still come to need
+  std::deque<Waiting> waiting_;
+  std::vector<std::unique_ptr<Running>> running_;
   std::vector<Scored> scored_;
+  std::vector<Slice> slices_;
   std::uint64_t step_ = 0;
   RequestId next_id_ = 0;
+  ScheduleFigures figures_;
 };
 
 }  // namespace llm_tp

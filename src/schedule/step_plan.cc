@@ -6,7 +6,7 @@
 
 namespace llm_tp {
 namespace {
-constexpr std::uint32_t kFormat = 0x4c545031;  // "LTP1"
+constexpr std::uint32_t kFormat = 0x4c545032;  // "LTP2"
 }
 
 std::vector<std::byte> StepPlan::to_bytes() const {
@@ -14,13 +14,13 @@ std::vector<std::byte> StepPlan::to_bytes() const {
   out.value(kFormat);
   out.value(step);
   out.value(kind);
+  out.value(model);
   out.list(tokens);
   out.list(slices);
   out.list(pages);
   out.list(copy_from);
   out.list(copy_to);
-  out.list(suppressed);
-  out.list(scored);
+  score.write(out);
   return out.take();
 }
 
@@ -35,13 +35,15 @@ StepPlan StepPlan::from_bytes(std::span<const std::byte> bytes, std::uint64_t ex
   plan.kind = in.value<Kind>();
   LLM_TP_CHECK(plan.kind == Kind::kRun || plan.kind == Kind::kReport || plan.kind == Kind::kStop,
                "step plan of an unknown kind");
+  plan.model = in.value<ModelSlot>();
+  LLM_TP_CHECK(plan.model == ModelSlot::kMain || plan.model == ModelSlot::kDraft,
+               "step plan of an unknown model");
   plan.tokens = in.list<TokenId>();
   plan.slices = in.list<PlanSlice>();
   plan.pages = in.list<PageId>();
   plan.copy_from = in.list<PageId>();
   plan.copy_to = in.list<PageId>();
-  plan.suppressed = in.list<TokenId>();
-  plan.scored = in.list<RowRequest>();
+  plan.score = ScoreList::read(in, plan.tokens.size());
   LLM_TP_CHECK(in.done() && plan.copy_from.size() == plan.copy_to.size(), "step plan with a wrong length");
   std::size_t rows = 0;
   for (const PlanSlice& s : plan.slices) {
@@ -52,12 +54,6 @@ StepPlan StepPlan::from_bytes(std::span<const std::byte> bytes, std::uint64_t ex
     rows += static_cast<std::size_t>(s.rows);
   }
   LLM_TP_CHECK(rows == plan.tokens.size(), "step plan whose slices do not cover its tokens");
-  for (const RowRequest& r : plan.scored)
-    LLM_TP_CHECK(r.row >= 0 && static_cast<std::size_t>(r.row) < rows && r.first_suppressed >= 0 &&
-                     r.suppressed >= 0 &&
-                     static_cast<std::size_t>(r.first_suppressed) + static_cast<std::size_t>(r.suppressed) <=
-                         plan.suppressed.size(),
-                 "step plan that scores a row it does not have");
   return plan;
 }
 

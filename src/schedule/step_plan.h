@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "base/ids.h"
-#include "decoding/candidates.h"
+#include "decoding/score_list.h"
+#include "decoding/strategy.h"
 
 namespace llm_tp {
 
@@ -25,12 +26,12 @@ struct StepPlan {
 
   std::uint64_t step = 0;  // counts up by one; a rank that is out of step fails loudly
   Kind kind = Kind::kRun;
-  std::vector<TokenId> tokens;  // of all slices, one after the other
+  ModelSlot model = ModelSlot::kMain;  // which of the group's models runs
+  std::vector<TokenId> tokens;         // of all slices, one after the other
   std::vector<PlanSlice> slices;
   std::vector<PageId> pages;               // page tables of all slices
   std::vector<PageId> copy_from, copy_to;  // whole pages copied before the step, all layers
-  std::vector<TokenId> suppressed;         // lists of tokens that rows must not choose
-  std::vector<RowRequest> scored;          // rows whose logits are wanted, ascending by row
+  ScoreList score;                         // rows whose logits or states are wanted
 
   std::vector<std::byte> to_bytes() const;
   /// Errors: kBug for another format, another step than `expected`, or slices that do not fit the tokens.

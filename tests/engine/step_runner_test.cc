@@ -65,7 +65,7 @@ class Rank {
                kMostRows),
         cache_(ops.make_kv_cache(kv_shape_of(shape_, plan_.ranks[static_cast<std::size_t>(ranks.rank())],
                                              DType::kF32, kPages, 16))),
-        runner(model_, ops, *cache_, ranks, control, shape_.vocabulary, 0) {}
+        runner({{&model_, cache_.get()}}, ops, ranks, control, shape_.vocabulary, 0) {}
 
  private:
   std::string folder_;
@@ -122,8 +122,8 @@ StepPlan good_plan() {
   plan.tokens = {1, 2, 3};
   plan.slices = {{3, 0, 0, 1}};
   plan.pages = {2};
-  plan.scored.push_back({});
-  plan.scored.back().row = 2;
+  plan.score.rows.push_back({});
+  plan.score.rows.back().row = 2;
   return plan;
 }
 
@@ -132,7 +132,7 @@ void run_on_two_ranks(const StepPlan& plan) {
     CpuBackend ops{CpuOptions{}};
     Rank rank(ops, ranks, control);
     const auto results = rank.runner.run(plan);
-    EXPECT_EQ(results.size(), ranks.rank() == 0 ? plan.scored.size() : 0);
+    EXPECT_EQ(results.size(), ranks.rank() == 0 ? plan.score.rows.size() : 0);
   });
 }
 
@@ -140,7 +140,7 @@ TEST(StepRunner, ResultsAreRankZerosAlone) { run_on_two_ranks(good_plan()); }
 
 TEST(StepRunner, AStepThatScoresNothingIsFine) {
   StepPlan plan = good_plan();
-  plan.scored.clear();
+  plan.score.rows.clear();
   run_on_two_ranks(plan);
 }
 

@@ -19,12 +19,16 @@ StepPlan good_plan() {
   plan.pages = {4, 5, 6};
   plan.copy_from = {1};
   plan.copy_to = {6};
-  plan.suppressed = {2, 3};
-  plan.scored.resize(2);
-  plan.scored[0].row = 2;
-  plan.scored[0].temperature = 0.5F;
-  plan.scored[1].row = 3;
-  plan.scored[1].suppressed = 2;
+  plan.model = ModelSlot::kDraft;
+  plan.score.adjustments = {{2, Adjustment::Op::kAdd, 1.5F}, {3, Adjustment::Op::kSet, -2}};
+  plan.score.mask_words = {5, 8, 9};
+  plan.score.rows.resize(2);
+  plan.score.rows[0].row = 2;
+  plan.score.rows[0].sampling.temperature = 0.5F;
+  plan.score.rows[1].row = 3;
+  plan.score.rows[1].adjustments = 2;
+  plan.score.rows[1].first_mask_word = 1;
+  plan.score.rows[1].mask_words = 2;
   return plan;
 }
 
@@ -41,9 +45,12 @@ TEST(StepPlan, ArrivesAsItWasSent) {
   EXPECT_EQ(plan.slices[1].first_page, 2);
   EXPECT_EQ(plan.copy_from, sent.copy_from);
   EXPECT_EQ(plan.copy_to, sent.copy_to);
-  EXPECT_EQ(plan.suppressed, sent.suppressed);
-  ASSERT_EQ(plan.scored.size(), 2U);
-  EXPECT_EQ(plan.scored[0].temperature, 0.5F);
+  EXPECT_EQ(plan.model, ModelSlot::kDraft);
+  ASSERT_EQ(plan.score.rows.size(), 2U);
+  EXPECT_EQ(plan.score.rows[0].sampling.temperature, 0.5F);
+  ASSERT_EQ(plan.score.adjustments_of(plan.score.rows[1]).size(), 2U);
+  EXPECT_EQ(plan.score.adjustments_of(plan.score.rows[1])[1].id, 3);
+  EXPECT_EQ(plan.score.mask_of(plan.score.rows[1])[0], 8U);
   EXPECT_EQ(plan.to_bytes(), bytes);
 }
 
@@ -86,7 +93,7 @@ TEST(StepPlan, MoreBytesThanThePlanAreRefused) {
 
 TEST(StepPlan, AListLongerThanTheMessageIsRefusedWithoutAllocatingIt) {
   std::vector<std::byte> bytes = good_plan().to_bytes();
-  const std::size_t count_of_tokens = 4 + 8 + 4;  // format, step, kind
+  const std::size_t count_of_tokens = 4 + 8 + 4 + 4;  // format, step, kind, model
   for (std::size_t i = 0; i < 8; ++i) bytes[count_of_tokens + i] = std::byte{0xFF};
   refused(bytes, "short");
 }
@@ -125,10 +132,17 @@ TEST(StepPlan, CopiesWithoutATargetAreRefused) {
 }
 
 TEST(StepPlan, ScoredRowsItDoesNotHaveAreRefused) {
-  refused([](StepPlan& plan) { plan.scored[1].row = 4; }, "row");
-  refused([](StepPlan& plan) { plan.scored[0].row = -1; }, "row");
-  refused([](StepPlan& plan) { plan.scored[1].suppressed = 3; }, "row");
-  refused([](StepPlan& plan) { plan.scored[1].first_suppressed = 1; }, "row");
+  refused([](StepPlan& plan) { plan.score.rows[1].row = 4; }, "row");
+  refused([](StepPlan& plan) { plan.score.rows[0].row = -1; }, "row");
+  refused([](StepPlan& plan) { plan.score.rows[1].row = 1; }, "order");
+  refused([](StepPlan& plan) { plan.score.rows[1].adjustments = 3; }, "lists");
+  refused([](StepPlan& plan) { plan.score.rows[1].first_adjustment = 1; }, "lists");
+  refused([](StepPlan& plan) { plan.score.rows[1].first_mask_word = -1; }, "lists");
+  refused([](StepPlan& plan) { plan.score.rows[1].mask_words = 3; }, "lists");
+}
+
+TEST(StepPlan, AnUnknownModelIsRefused) {
+  refused([](StepPlan& plan) { plan.model = static_cast<ModelSlot>(2); }, "model");
 }
 
 }  // namespace

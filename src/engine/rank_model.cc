@@ -1,0 +1,65 @@
+#include "engine/rank_model.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace llm_tp {
+namespace {
+
+/// One line on rank 0, at most every second, and none for a load that is over at once.
+class LoadProgress {
+ public:
+  explicit LoadProgress(bool speaks) : speaks_(speaks) {}
+  void operator()(std::int64_t done, std::int64_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!speaks_ || now - last_ < std::chrono::seconds(1)) return;
+    last_ = now;
+    log_info("loading weights: " + std::to_string(100 * done / std::max<std::int64_t>(total, 1)) + "% of " +
+             memory_text(total) + " for rank 0");
+  }
+
+ private:
+  bool speaks_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+RankModel::RankModel(const std::string& name, const ModelChoices& choices, const std::vector<double>& shares,
+                     const Group& group)
+    : group_(group), choices_(choices), files_(ModelFiles::open(name, group.leads())) {
+  loader_ = std::make_unique<WeightLoader>(files_.shape, *files_.weights, choices.weight_dtype);
+  plan_ = ShardPlan::make(files_.shape, group.world(), loader_->units(), shares);
+}
+
+std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t most_rows) const {
+  return plan_memory(files_.shape, *loader_, plan_, ops, choices_.kv_dtype, most_rows);
+}
+
+void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, int pages,
+                     int page_tokens) {
+  RankWeights weights = loader_->load(plan_, group_.rank(), ops, LoadProgress(group_.leads()));
+  model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.rank(), std::move(weights), ops, ranks,
+                                     most_rows);
+  const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.rank())];
+  cache_ = ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, pages, page_tokens));
+}
+
+void require_same_vocabulary(const ModelFiles& model, const ModelFiles& draft) {
+  if (model.shape.vocabulary != draft.shape.vocabulary)
+    throw Error(ExitCode::kUsage, "draft_model " + draft.name + " has a vocabulary of " +
+                                      std::to_string(draft.shape.vocabulary) + " tokens, wanted that of " +
+                                      model.name + ", which has " + std::to_string(model.shape.vocabulary));
+  if (!model.tokenizer || !draft.tokenizer) return;
+  for (TokenId id = 0; id < model.tokenizer->vocabulary_size(); ++id)
+    if (model.tokenizer->piece(id, true) != draft.tokenizer->piece(id, true))
+      throw Error(ExitCode::kUsage, "draft_model " + draft.name + " has another vocabulary than " +
+                                        model.name + ": token " + std::to_string(id) +
+                                        " is another text; give a model "
+                                        "with the same tokenizer");
+}
+
+}  // namespace llm_tp

@@ -1,0 +1,35 @@
+#pragma once
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/control_channel.h"
+#include "decoding/candidates.h"
+#include "decoding/sampler.h"
+
+namespace llm_tp {
+
+/// Turns the logits of scored rows, spread over the ranks by vocabulary rows, into results on rank 0: every
+/// rank reads its own part and sends a few candidates. Where those cannot decide a row, rank 0 asks for all
+/// of its scores. All ranks call it with the same list. One thread a rank.
+class RowScorer {
+ public:
+  /// vocabulary_rows: this rank's; of `vocabulary` in all.
+  RowScorer(Communicator& ranks, ControlChannel& control, Range vocabulary_rows, std::int64_t vocabulary);
+  /// The requests [begin, end) of the list; logits_of(row) is this rank's part of a step's row. On rank 0: a
+  /// result for each, without states. Elsewhere: empty.
+  std::vector<RowResult> score(const ScoreList& list, std::size_t begin, std::size_t end,
+                               const std::function<std::span<const float>(std::int32_t row)>& logits_of);
+
+ private:
+  using LogitsOf = std::function<std::span<const float>(std::int32_t row)>;
+  std::vector<double> normalisers(std::span<const RowRequest> requests, const LogitsOf& logits_of);
+
+  Communicator& ranks_;
+  ControlChannel& control_;
+  std::int64_t vocabulary_;
+  CandidateFinder reader_;
+};
+
+}  // namespace llm_tp
