@@ -25,11 +25,14 @@ for source in tests/fuzz/fuzz_*.cc; do
     fuzz_yaml) cp configs/*.yaml "$corpus" ;;
     fuzz_gguf) cp tests/golden/quant/gguf/Q4_0.gguf "$corpus" ;;
     fuzz_safetensors) head -c 65536 tests/golden/models/llama_biases/model.safetensors >"$corpus/llama_biases" ;;
-    fuzz_chat_template | fuzz_tokenizer_json) cp models/harbour/hf/tokenizer_config.json "$corpus" ;;
+    fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
+    fuzz_tokenizer_json) cp models/harbour/hf/tokenizer_config.json "$corpus" ;;
   esac
+  words=()
+  if [[ -e tests/fuzz/$target.dict ]]; then words=(-dict="tests/fuzz/$target.dict"); fi
   echo "==> [$SECONDS s] $target"
   log=build-fuzz/$target.log
-  if build-fuzz/tests/fuzz/"$target" "${limit[@]}" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
+  if build-fuzz/tests/fuzz/"$target" "${limit[@]}" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 "${words[@]}" \
     -artifact_prefix="build-fuzz/findings/$target-" "$corpus" >"$log" 2>&1; then
     grep '^stat::' "$log"
   else

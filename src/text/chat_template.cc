@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "text/jinja/interpreter.h"
+#include "text/jinja/memory_budget.h"
 #include "text/jinja/syntax.h"
 #include "text/utf8.h"
 
@@ -83,6 +84,7 @@ std::string ChatTemplate::render(const std::string& messages_json, const ChatOpt
                                  const std::string& extra_json) const {
   const Json messages = parse(messages_json, "the messages");
   if (!messages.is_array()) bad_json("the messages", "a JSON list of messages is wanted");
+  const jinja::MemoryBudget budget(jinja::Interpreter::kMaxMemory);
   try {
     std::unordered_map<std::string, jinja::Value> variables = {
         {"messages", value_of(messages)}, {"add_generation_prompt", options.add_generation_prompt},

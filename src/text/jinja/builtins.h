@@ -27,6 +27,8 @@ class Test {
 
 /// Null where the subset has none of that name.
 Filter find_filter(std::string_view name);
+/// Whether the filter makes a value of each code point of a text.
+bool splits_texts(std::string_view filter);
 const Test* find_test(std::string_view name);
 /// Undefined where there is none. range, dict, namespace, raise_exception, strftime_now.
 Value find_global(const std::string& name);

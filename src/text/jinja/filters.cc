@@ -19,27 +19,6 @@ Value converted(Interpreter&, const Value& value, const Arguments& arguments) {
   return convert(to_text(value));
 }
 
-/// Jinja2's own: a capital after blanks, hyphens and opening brackets alone, the rest small.
-std::string title_of_words(std::string_view text) {
-  std::string out, word;
-  const auto close = [&] {
-    out += capitalised(word);
-    word.clear();
-  };
-  for (const std::string_view point : code_points(text)) {
-    const bool is_border = point == "-" || point == "(" || point == "{" || point == "[" || point == "<" ||
-                           stripped(point, nullptr, true, true).empty();
-    if (is_border) {
-      close();
-      out += point;
-    } else {
-      word += point;
-    }
-  }
-  close();
-  return out;
-}
-
 Value trim(Interpreter&, const Value& value, const Arguments& arguments) {
   ArgumentReader read("trim", arguments);
   const Value* characters = read.optional("chars");
@@ -69,12 +48,13 @@ Value indent(Interpreter&, const Value& value, const Arguments& arguments) {
   } else if (width) {
     margin.assign(static_cast<std::size_t>(std::clamp<std::int64_t>(width->integer("width"), 0, 1024)), ' ');
   }
-  const std::vector<std::string> lines = split_lines(to_text(value) + "\n", false);
+  const std::vector<std::string> lines = split_lines(value.require_text("what to indent") + "\n", false);
   std::string out = first && first->truth() ? margin : "";
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += '\n';
     if (i > 0 && ((blank && blank->truth()) || !lines[i].empty())) out += margin;
     out += lines[i];
+    check_text_size(out.size());
   }
   return out;
 }
@@ -86,7 +66,7 @@ Value string(Interpreter&, const Value& value, const Arguments& arguments) {
 
 Value safe(Interpreter&, const Value& value, const Arguments& arguments) {
   ArgumentReader("safe", arguments).finish();
-  return Text{std::make_shared<const std::string>(to_text(value)), true};
+  return Text{shared_text(to_text(value)), true};
 }
 
 Value default_value(Interpreter&, const Value& value, const Arguments& arguments) {
@@ -146,6 +126,7 @@ Value to_float(Interpreter&, const Value& value, const Arguments& arguments) {
 
 Value absolute(Interpreter&, const Value& value, const Arguments& arguments) {
   ArgumentReader("abs", arguments).finish();
+  if (value.is_bool()) return value.integer("");
   return less(value, std::int64_t{0}) ? negated(value) : value;
 }
 

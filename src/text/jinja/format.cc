@@ -204,6 +204,7 @@ class JsonWriter {
     if (!first) out_ += style_.item_separator;
     first = false;
     new_line(level);
+    check_text_size(out_.size());
   }
   void close(char bracket, int level) {
     new_line(level);
@@ -250,6 +251,7 @@ std::string to_repr(const Value& value) {
   if (value.is_bool()) return value.boolean() ? "True" : "False";
   if (value.is_integer()) return std::to_string(value.integer(""));
   if (value.is_float()) return shortest_float(value.number());
+  if (value.is_safe_text()) throw Failure("printing text marked safe inside another value is not supported");
   if (value.is_text()) return quoted(value.text());
   if (const Mapping* mapping = value.mapping()) return mapping_repr(*mapping);
   if (const Sequence* list = value.sequence()) {

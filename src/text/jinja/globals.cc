@@ -24,21 +24,24 @@ class Attributes : public Namespace {
 };
 
 /// dict(…) and namespace(…): of one dict, and of named values.
-Mapping mapping_of(const Arguments& arguments) {
+Mapping mapping_of(Interpreter& interpreter, const Arguments& arguments) {
   Mapping mapping;
   if (arguments.positional.size() > 1) throw Failure("more than one dict");
   if (!arguments.positional.empty()) {
     if (!arguments.positional[0].mapping()) throw Failure("a dict of pairs is not supported");
+    interpreter.charge_for(arguments.positional[0], {});
     mapping = *arguments.positional[0].mapping();
   }
   for (const auto& [name, value] : arguments.named) mapping.set(name, value);
   return mapping;
 }
 
-Value dict(Interpreter&, const Arguments& arguments) { return make_mapping(mapping_of(arguments)); }
+Value dict(Interpreter& interpreter, const Arguments& arguments) {
+  return make_mapping(mapping_of(interpreter, arguments));
+}
 
-Value make_namespace(Interpreter&, const Arguments& arguments) {
-  return std::shared_ptr<Namespace>(std::make_shared<Attributes>(mapping_of(arguments)));
+Value make_namespace(Interpreter& interpreter, const Arguments& arguments) {
+  return std::shared_ptr<Namespace>(std::make_shared<Attributes>(mapping_of(interpreter, arguments)));
 }
 
 /// As Jinja2's sandbox limits it.

@@ -6,8 +6,17 @@
 #include "text/jinja/builtins.h"
 #include "text/jinja/format.h"
 #include "text/jinja/loop.h"
+#include "text/jinja/memory_budget.h"
 
 namespace llm_tp::jinja {
+namespace {
+
+// What one unit of work pays for: each takes about as long as to evaluate a small expression.
+constexpr std::int64_t kWalkedBytes = 8, kCopiedBytes = 512, kComparedBytes = 64, kSearchedScopes = 4;
+
+std::int64_t size_of(const std::string& text) { return static_cast<std::int64_t>(text.size()); }
+
+}  // namespace
 
 const Value* Scope::find(const std::string& name) const {
   for (const Scope* scope = this; scope; scope = scope->parent.get()) {
@@ -46,12 +55,13 @@ void Interpreter::charge(std::int64_t units) {
 void Interpreter::charge_for(const Value& value, const Arguments& arguments) {
   std::int64_t weight = value.weight();
   for (const Value& argument : arguments.positional) weight = std::max(weight, argument.weight());
-  charge(1 + weight / kItemWeight);
+  charge(1 + weight / kWalkedBytes);
   if (!value.is_text() || arguments.positional.empty() || !arguments.positional[0].is_text()) return;
   // A search may compare the whole needle at every place.
-  const auto needle = static_cast<std::int64_t>(arguments.positional[0].text().size());
-  charge(static_cast<std::int64_t>(value.text().size()) / kItemWeight * (needle / kItemWeight));
+  charge(size_of(value.text()) / kComparedBytes * (size_of(arguments.positional[0].text()) / kComparedBytes));
 }
+
+void Interpreter::charge_for_copy(const Value& value) { charge(1 + value.weight() / kCopiedBytes); }
 
 void Interpreter::print(std::string_view text) {
   if (out_->size() + text.size() > kMaxOutput) throw Failure("the template prints more than 64 MiB");
@@ -63,7 +73,7 @@ std::string Interpreter::captured(const Body& body, const ScopePointer& scope) {
   std::string* const outer = std::exchange(out_, &inner);
   run(body, scope);
   out_ = outer;
-  charge(static_cast<std::int64_t>(inner.size()) / kItemWeight);
+  charge(size_of(inner) / kCopiedBytes);
   return inner;
 }
 
@@ -128,23 +138,26 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement, const ScopePo
   if (statement.condition) {
     const auto goes = [&](const Value& item) {
       const auto inner = std::make_shared<Scope>(scope);
-      inner->variables["loop"] = Undefined{"'loop' is undefined in a loop's condition"};
       assign(statement.target, item, inner);
       return !evaluate(*statement.condition, inner).truth();
     };
     items.erase(std::remove_if(items.begin(), items.end(), goes), items.end());
   }
-  if (items.empty()) return run(statement.otherwise, std::make_shared<Scope>(scope));
+  // As Jinja2: the else branch is for loops of which no iteration reached its end.
+  bool has_ended_one = false;
+  const MemoryBudget::Part held(items.capacity() * sizeof(Value));
   const auto loop = std::make_shared<Loop>(std::move(items));
-  do {
+  for (; loop->has_item(); loop->advance()) {
     if (++iterations_ > kMaxIterations)
       throw Failure("loops of more than " + std::to_string(kMaxIterations) + " iterations");
     const auto inner = std::make_shared<Scope>(scope);
     inner->variables["loop"] = std::shared_ptr<Namespace>(loop);
     assign(statement.target, loop->item(), inner);
-    if (run(statement.body, inner) == Flow::kBreak) break;
-  } while (loop->advance());
-  return Flow::kNext;
+    const Flow flow = run(statement.body, inner);
+    if (flow == Flow::kBreak) break;
+    has_ended_one = has_ended_one || flow == Flow::kNext;
+  }
+  return has_ended_one ? Flow::kNext : run(statement.otherwise, std::make_shared<Scope>(scope));
 }
 
 void Interpreter::run_set_block(const Statement& statement, const ScopePointer& scope) {
@@ -174,6 +187,7 @@ Value Interpreter::call_macro(const Statement& macro, const ScopePointer& scope,
   if (arguments.positional.size() > macro.parameters.size())
     throw Failure("macro '" + macro.text + "' takes not more than " +
                   std::to_string(macro.parameters.size()) + " argument(s)");
+  charge(static_cast<std::int64_t>(macro.parameters.size() * arguments.named.size() / kSearchedScopes));
   for (std::size_t i = 0; i < macro.parameters.size(); ++i) {
     const Parameter& parameter = macro.parameters[i];
     Value value = Undefined{"parameter '" + parameter.name + "' was not provided"};
@@ -233,6 +247,7 @@ Value Interpreter::evaluate_node(const Expression& expression, const ScopePointe
     case Kind::kConstant:
       return expression.constant;
     case Kind::kName: {
+      charge(scope->depth / kSearchedScopes);
       if (const Value* found = scope->find(expression.name)) return *found;
       if (Value global = find_global(expression.name); !global.is_undefined()) return global;
       return Undefined{"'" + expression.name + "' is undefined"};
@@ -244,7 +259,8 @@ Value Interpreter::evaluate_node(const Expression& expression, const ScopePointe
     case Kind::kDict: {
       Mapping dict;
       for (std::size_t i = 0; i < expression.parts.size(); i += 2) {
-        Value key = part(i);
+        const Value key = part(i);
+        charge_for_copy(key);
         dict.set(key, part(i + 1));
       }
       return make_mapping(std::move(dict));
@@ -254,7 +270,9 @@ Value Interpreter::evaluate_node(const Expression& expression, const ScopePointe
     case Kind::kSubscript: {
       const Value object = part(0);
       if (object.is_text()) charge_for(object, {});
-      return item_of(object, part(1));
+      const Value index = part(1);
+      charge_for_copy(index);
+      return item_of(object, index);
     }
     case Kind::kSlice: {
       const Value object = part(0);
@@ -275,7 +293,8 @@ Value Interpreter::evaluate_node(const Expression& expression, const ScopePointe
     case Kind::kTest: {
       const Value value = part(0);
       const Arguments arguments = arguments_of(expression, scope);
-      if (!arguments.positional.empty()) charge_for(value, arguments);
+      const bool walks = expression.name == "lower" || expression.name == "upper";
+      if (walks || !arguments.positional.empty()) charge_for(value, arguments);
       return (*find_test(expression.name))(value, arguments);
     }
     case Kind::kUnary: {
@@ -295,13 +314,16 @@ Value Interpreter::evaluate_node(const Expression& expression, const ScopePointe
     case Kind::kBinary: {
       const Value left = part(0);
       Value result = binary(expression.name, left, part(1));
-      charge(result.weight() / kItemWeight);
+      charge_for_copy(result);
       return result;
     }
     case Kind::kConcatenate: {
       std::string text;
-      for (std::size_t i = 0; i < expression.parts.size(); ++i) text += to_text(part(i));
-      charge(static_cast<std::int64_t>(text.size()) / kItemWeight);
+      for (std::size_t i = 0; i < expression.parts.size(); ++i) {
+        text += to_text(part(i));
+        check_text_size(text.size());
+      }
+      charge(size_of(text) / kCopiedBytes);
       return text;
     }
     case Kind::kCompare:
@@ -324,7 +346,7 @@ Value Interpreter::compare(const Expression& expression, const ScopePointer& sco
     if (is_membership) {
       charge_for(right, {{left}, {}});
     } else {
-      charge(std::min(left.weight(), right.weight()) / kItemWeight);
+      charge(std::min(left.weight(), right.weight()) / kComparedBytes);
     }
     bool holds = false;
     if (is_membership) {
@@ -353,6 +375,7 @@ Value Interpreter::call(const Expression& expression, const ScopePointer& scope)
 Value Interpreter::filter(const Expression& expression, const Value& value, const ScopePointer& scope) {
   const Arguments arguments = arguments_of(expression, scope);
   charge_for(value, arguments);
+  if (value.is_text() && splits_texts(expression.name)) charge(size_of(value.text()));
   return find_filter(expression.name)(*this, value, arguments);
 }
 

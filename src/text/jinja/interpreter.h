@@ -10,24 +10,27 @@ namespace llm_tp::jinja {
 
 /// Names and their values; a name that is not here is looked up in the parent.
 struct Scope {
-  explicit Scope(std::shared_ptr<Scope> outer) : parent(std::move(outer)) {}
+  explicit Scope(std::shared_ptr<Scope> outer)
+      : parent(std::move(outer)), depth(parent ? parent->depth + 1 : 0) {}
   const Value* find(const std::string& name) const;
 
   std::shared_ptr<Scope> parent;
+  int depth;  // scopes above
   std::unordered_map<std::string, Value> variables;
 };
 using ScopePointer = std::shared_ptr<Scope>;
 
 /// Runs one template once. Not shared between threads.
 ///
-/// A template is a file of a model, so it may be hostile: output, loop iterations, depth and work are capped,
-/// and no template runs for more than seconds.
+/// A template is a file of a model, so it may be hostile: output, memory, loop iterations, depth and work are
+/// capped. A template at its limits has run for a second or two.
 class Interpreter {
  public:
   /// What templates may use up.
   static constexpr std::size_t kMaxOutput = std::size_t{64} << 20;
   static constexpr std::int64_t kMaxIterations = 1'000'000;
-  static constexpr std::int64_t kMaxWork = 100'000'000;
+  static constexpr std::int64_t kMaxWork = 20'000'000;
+  static constexpr std::size_t kMaxMemory = std::size_t{256} << 20;  // of the values alive at once
   static constexpr int kMaxDepth = 1000;
 
   Interpreter() = default;
@@ -35,13 +38,16 @@ class Interpreter {
   Interpreter& operator=(const Interpreter&) = delete;
   ~Interpreter();
 
-  /// Errors: kBadData with line and column.
+  /// The thread's MemoryBudget, where it has one, must outlive the variables. Errors: kBadData with line and
+  /// column.
   std::string render(const Body& body, std::unordered_map<std::string, Value> variables);
 
-  /// Counts work; a unit is about 64 bytes touched. Errors: Failure where a template does too much.
+  /// Counts work; a unit takes some 60 ns. Errors: Failure where a template does too much.
   void charge(std::int64_t units);
-  /// The work of an operation over `value` that may search it for its arguments.
+  /// The work of an operation that goes through `value`, and may search it for its arguments.
   void charge_for(const Value& value, const Arguments& arguments);
+  /// The work of making `value` from parts.
+  void charge_for_copy(const Value& value);
 
   /// Counts how deep evaluation has gone while it lives. Errors: Failure beyond kMaxDepth.
   class Depth {

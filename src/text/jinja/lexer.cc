@@ -148,7 +148,7 @@ class Lexer {
 
   bool is_raw_tag() const {
     char sign = 0;
-    return length_of_tag(at_, "raw", sign) > 0;
+    return length_of_tag(at_, "raw", sign) > 0 && sign != '+';  // as Jinja2: "raw +%}" is none
   }
 
   void take_raw(Position opening) {

@@ -10,10 +10,10 @@ namespace llm_tp::jinja {
 /// The variable `loop` of one for loop, and its place in the items.
 class Loop : public Namespace {
  public:
-  /// items: not empty.
   explicit Loop(std::vector<Value> items) : items_(std::move(items)) {}
+  bool has_item() const { return at_ < items_.size(); }
   const Value& item() const { return items_[at_]; }
-  bool advance() { return ++at_ < items_.size(); }
+  void advance() { ++at_; }
 
   Value attribute(const std::string& name) const override;
   void set(const std::string& name, Value value) override;

@@ -106,7 +106,7 @@ Value find(const Value& object, const Arguments& arguments) {
     if (is_index) throw Failure("substring not found");
     return std::int64_t{-1};
   }
-  return static_cast<std::int64_t>(code_points(std::string_view(text).substr(0, at)).size());
+  return static_cast<std::int64_t>(count_points(std::string_view(text).substr(0, at)));
 }
 
 Value count(const Value& object, const Arguments& arguments) {
@@ -119,14 +119,20 @@ Value count(const Value& object, const Arguments& arguments) {
 
 Value join(const Value& object, const Arguments& arguments) {
   ArgumentReader read("join", arguments);
-  const std::vector<Value> items = elements(read.required("iterable"));
+  const Value& iterable = read.required("iterable");
   read.finish();
+  if (iterable.is_text()) {  // between its letters
+    const std::string& between = object.text();
+    const std::string spaced = replaced(iterable.text(), "", between, -1);  // at both ends, too
+    return iterable.text().empty() ? Value("")
+                                   : Value(spaced.substr(between.size(), spaced.size() - 2 * between.size()));
+  }
+  const std::vector<Value> items = elements(iterable);
   std::string out;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (i > 0) out += object.text();
     out += items[i].require_text("an item to join");
-    if (static_cast<std::int64_t>(out.size()) > kMaxValueWeight)
-      throw Failure("a value is larger than 256 MiB");
+    check_text_size(out.size());
   }
   return out;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "text/jinja/builtins.h"
@@ -80,7 +81,7 @@ void require_plain(const Value& value) {
 
 std::size_t checked_repeats(std::int64_t count, std::int64_t weight) {
   const std::int64_t repeats = count < 0 ? 0 : count;
-  if (weight > 0 && repeats > kMaxValueWeight / weight) throw Failure("a value is larger than 256 MiB");
+  if (weight > 0 && repeats > kMaxValueWeight / weight) check_text_size(SIZE_MAX / 2);
   return static_cast<std::size_t>(repeats);
 }
 
@@ -162,8 +163,10 @@ Value item_of(const Value& object, const Value& index) {
     const std::int64_t size = length(object);
     const std::int64_t place = at < 0 ? at + size : at;
     if (place >= 0 && place < size) {
-      const auto offset = static_cast<std::size_t>(place);
-      return object.is_text() ? Value(code_points(object.text())[offset]) : object.sequence()->items[offset];
+      if (!object.is_text()) return object.sequence()->items[static_cast<std::size_t>(place)];
+      const std::string_view rest =
+          std::string_view(object.text()).substr(byte_of_point(object.text(), place));
+      return rest.substr(0, byte_of_point(rest, 1));
     }
   }
   return Undefined{object.type_name() + " object has no element " +
@@ -192,19 +195,23 @@ Value slice_of(const Value& object, const Value* begin, const Value* end, const 
   };
   const std::int64_t first = place(begin, stride > 0 ? lowest : highest);
   const std::int64_t last = place(end, stride > 0 ? highest : lowest);
+  if (object.is_text() && stride == 1) {
+    const std::string_view tail = std::string_view(object.text()).substr(byte_of_point(object.text(), first));
+    return tail.substr(0, byte_of_point(tail, last - first));
+  }
   std::vector<std::size_t> chosen;
   // The distance is at most size, so a stride beyond it ends the loop without an overflow.
   const std::int64_t hop = std::max(std::min(stride, size + 1), -size - 1);
   for (std::int64_t at = first; stride > 0 ? at < last : at > last; at += hop)
     chosen.push_back(static_cast<std::size_t>(at));
+  const std::vector<Value> all = elements(object);
   if (object.is_text()) {
-    const std::vector<std::string_view> points = code_points(object.text());
     std::string out;
-    for (const std::size_t at : chosen) out += points[at];
+    for (const std::size_t at : chosen) out += all[at].text();
     return out;
   }
   std::vector<Value> items;
-  for (const std::size_t at : chosen) items.push_back(object.sequence()->items[at]);
+  for (const std::size_t at : chosen) items.push_back(all[at]);
   return make_sequence(object.sequence()->kind, std::move(items));
 }
 

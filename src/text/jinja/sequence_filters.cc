@@ -6,6 +6,7 @@
 #include <set>
 
 #include "text/jinja/argument_reader.h"
+#include "text/jinja/builtins.h"
 #include "text/jinja/format.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/strings.h"
@@ -34,6 +35,18 @@ Value dotted(const Value& object, const Value& path, const Value* otherwise = nu
 Value sort_key(const Value& item, const Value* attribute, bool case_sensitive) {
   Value key = attribute && !attribute->is_none() ? dotted(item, *attribute) : item;
   return key.is_text() && !case_sensitive ? Value(lower(key.text())) : key;
+}
+
+/// What sort compares: several attributes, "a,b", one after the other. Two undefined ones are equal.
+Value sort_keys(const Value& item, const Value* attribute, bool case_sensitive) {
+  if (!attribute || !attribute->is_text()) return make_list({sort_key(item, attribute, case_sensitive)});
+  const std::string comma = ",";
+  std::vector<Value> keys;
+  for (std::string& path : split(attribute->text(), &comma, -1)) {
+    const Value one(std::move(path));
+    keys.push_back(sort_key(item, &one, case_sensitive));
+  }
+  return make_list(std::move(keys));
 }
 
 bool is_set(const Value* value) { return value && value->truth(); }
@@ -80,8 +93,7 @@ Value join(Interpreter&, const Value& value, const Arguments& arguments) {
   for (const Value& item : elements(value)) {
     if (!std::exchange(is_first, false)) out += between;
     out += to_text(attribute && !attribute->is_none() ? dotted(item, *attribute) : item);
-    if (static_cast<std::int64_t>(out.size()) > kMaxValueWeight)
-      throw Failure("a value is larger than 256 MiB");
+    check_text_size(out.size());
   }
   return out;
 }
@@ -103,7 +115,7 @@ Value sort(Interpreter&, const Value& value, const Arguments& arguments) {
   const Value* attribute = read.optional("attribute");
   read.finish();
   std::vector<std::pair<Value, Value>> keyed;
-  for (Value& item : elements(value)) keyed.emplace_back(sort_key(item, attribute, case_sensitive), item);
+  for (Value& item : elements(value)) keyed.emplace_back(sort_keys(item, attribute, case_sensitive), item);
   // Python's reversed sort keeps the order of equals, too.
   std::stable_sort(keyed.begin(), keyed.end(), [is_reversed](const auto& a, const auto& b) {
     return is_reversed ? less(b.first, a.first) : less(a.first, b.first);
@@ -157,24 +169,33 @@ Value extreme(Interpreter&, const Value& value, const Arguments& arguments) {
   read.finish();
   const std::vector<Value> found = elements(value);
   if (found.empty()) return Undefined{"No aggregated item, sequence was empty."};
-  const Value* best = &found[0];
-  for (const Value& item : found) {
-    const Value key = sort_key(item, attribute, case_sensitive);
-    const Value best_key = sort_key(*best, attribute, case_sensitive);
-    if (wants_largest ? less(best_key, key) : less(key, best_key)) best = &item;
+  std::size_t best = 0;
+  Value best_key = sort_key(found[0], attribute, case_sensitive);
+  for (std::size_t i = 1; i < found.size(); ++i) {
+    Value key = sort_key(found[i], attribute, case_sensitive);
+    if (!(wants_largest ? less(best_key, key) : less(key, best_key))) continue;
+    best = i;
+    best_key = std::move(key);
   }
-  return *best;
+  return found[best];
 }
 
-Value sum(Interpreter&, const Value& value, const Arguments& arguments) {
+Value sum(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   ArgumentReader read("sum", arguments);
   const Value* attribute = read.optional("attribute");
   const Value* start = read.optional("start");
   read.finish();
   Value total = start ? *start : Value(std::int64_t{0});
-  for (const Value& item : elements(value))
+  for (const Value& item : elements(value)) {
     total = binary("+", total, attribute && !attribute->is_none() ? dotted(item, *attribute) : item);
+    interpreter.charge_for_copy(total);
+  }
   return total;
+}
+
+/// What map, select and their like go through: as in Jinja2, nothing where the value is false, none too.
+std::vector<Value> elements_if_true(const Value& value) {
+  return value.truth() ? elements(value) : std::vector<Value>();
 }
 
 /// The arguments behind the first `count` ones.
@@ -197,7 +218,7 @@ Value select(Interpreter& interpreter, const Value& value, const Arguments& argu
     of_test = rest_of(arguments, skipped + 1);
   }
   std::vector<Value> found;
-  for (const Value& item : elements(value)) {
+  for (const Value& item : elements_if_true(value)) {
     const Value tested = by_attribute ? dotted(item, arguments.positional[0]) : item;
     interpreter.charge_for(tested, of_test);
     if ((test ? (*test)(tested, of_test) : tested.truth()) == wanted) found.push_back(item);
@@ -212,7 +233,7 @@ Value map(Interpreter& interpreter, const Value& value, const Arguments& argumen
     const Value& attribute = read.required("attribute");
     const Value* otherwise = read.optional("default");
     read.finish();
-    for (const Value& item : elements(value)) found.push_back(dotted(item, attribute, otherwise));
+    for (const Value& item : elements_if_true(value)) found.push_back(dotted(item, attribute, otherwise));
     return lazy(std::move(found));
   }
   const std::string& name = arguments.positional[0].require_text("a filter's name");
@@ -220,7 +241,7 @@ Value map(Interpreter& interpreter, const Value& value, const Arguments& argumen
   if (!filter) throw Failure("the filter '" + name + "' is not supported");
   const Arguments of_filter = rest_of(arguments, 1);
   const Interpreter::Depth depth(interpreter);  // a filter of map may be map
-  for (const Value& item : elements(value)) {
+  for (const Value& item : elements_if_true(value)) {
     interpreter.charge_for(item, of_filter);
     found.push_back(filter(interpreter, item, of_filter));
   }
@@ -253,6 +274,10 @@ Filter find_sequence_filter(std::string_view name) {
   };
   const auto found = table.find(name);
   return found == table.end() ? nullptr : found->second;
+}
+
+bool splits_texts(std::string_view filter) {
+  return filter != "length" && filter != "count" && find_sequence_filter(filter);
 }
 
 }  // namespace llm_tp::jinja

@@ -94,6 +94,15 @@ bool all_points(std::string_view text, bool (*is_such)(char32_t)) {
   return all;
 }
 
+bool is_cased(std::string_view text, bool (*is_such)(char32_t), bool (*is_other)(char32_t)) {
+  bool any = false, other = false;
+  each_point(text, [&](char32_t point, std::string_view) {
+    any = any || is_such(point);
+    other = other || is_other(point);
+  });
+  return any && !other;
+}
+
 std::string upper(std::string_view text) {
   std::string out;
   each_point(text, [&out](char32_t point, std::string_view) { append_upper(out, point); });
@@ -126,6 +135,17 @@ std::string titled(std::string_view text) {
   return out;
 }
 
+std::string title_of_words(std::string_view text) {
+  std::string out;
+  bool in_word = false;
+  each_point(text, [&](char32_t point, std::string_view) {
+    in_word ? append_lower(out, point) : append_title(out, point);
+    in_word =
+        !is_python_space(point) && std::u32string_view(U"-({[<").find(point) == std::u32string_view::npos;
+  });
+  return out;
+}
+
 std::string stripped(std::string_view text, const std::string* characters, bool left, bool right) {
   std::u32string set;
   if (characters) each_point(*characters, [&set](char32_t point, std::string_view) { set += point; });
@@ -153,6 +173,7 @@ std::string replaced(std::string_view text, std::string_view old, std::string_vi
     each_point(text, [&](char32_t, std::string_view bytes) {
       if (count < 0 || done++ < count) out += by;
       out += bytes;
+      check_text_size(out.size());
     });
     if (count < 0 || done < count) out += by;
     return out;
@@ -163,8 +184,7 @@ std::string replaced(std::string_view text, std::string_view old, std::string_vi
     if (found == std::string_view::npos) break;
     out += text.substr(at, found - at);
     out += by;
-    if (static_cast<std::int64_t>(out.size()) > kMaxValueWeight)
-      throw Failure("a value is larger than 256 MiB");
+    check_text_size(out.size());
     at = found + old.size();
   }
   return out += text.substr(at);

@@ -10,20 +10,11 @@ namespace {
 
 bool is_boolean(const Value& value, bool wanted) { return value.is_bool() && value.boolean() == wanted; }
 
-bool is_cased(const Value& value, bool (*is_such)(char32_t), bool (*is_other)(char32_t)) {
-  // Python: at least one cased character, and none of the other case.
-  bool any = false;
-  for (const std::string_view point : code_points(to_text(value))) {
-    if (all_points(point, is_other)) return false;
-    any = any || all_points(point, is_such);
-  }
-  return any;
-}
-
 bool is_same(const Value& a, const Value& b) {
-  if ((!a.is_bool() && !a.is_none()) || (!b.is_bool() && !b.is_none()))
-    throw Failure("'sameas' with other values than true, false and none is not supported");
-  return a.is_bool() == b.is_bool() && equal(a, b);
+  const auto is_unique = [](const Value& value) { return value.is_bool() || value.is_none(); };
+  if (!is_unique(a) && !is_unique(b))
+    throw Failure("'sameas' without true, false or none on one side is not supported");
+  return a.is_bool() == b.is_bool() && a.is_none() == b.is_none() && equal(a, b);
 }
 
 bool is_divisible(const Value& a, const Value& b) { return !binary("%", a, b).truth(); }
@@ -57,8 +48,8 @@ const std::map<std::string_view, Test>& tests() {
       {"iterable", is_iterable},
       {"odd", +[](const Value& v) { return equal(binary("%", v, std::int64_t{2}), std::int64_t{1}); }},
       {"even", +[](const Value& v) { return !binary("%", v, std::int64_t{2}).truth(); }},
-      {"lower", +[](const Value& v) { return is_cased(v, is_lower, is_upper); }},
-      {"upper", +[](const Value& v) { return is_cased(v, is_upper, is_lower); }},
+      {"lower", +[](const Value& v) { return is_cased(to_text(v), is_lower, is_upper); }},
+      {"upper", +[](const Value& v) { return is_cased(to_text(v), is_upper, is_lower); }},
       {"divisibleby", is_divisible},
       {"sameas", is_same},
       {"in", +[](const Value& item, const Value& container) { return contains(container, item); }},

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "text/jinja/format.h"
+#include "text/jinja/memory_budget.h"
 #include "text/utf8.h"
 
 namespace llm_tp::jinja {
@@ -46,7 +47,8 @@ int checked_depth(int inner) {
 }
 
 std::int64_t checked_weight(std::int64_t weight) {
-  if (weight > kMaxValueWeight) throw Failure("a value is larger than 256 MiB");
+  if (weight > kMaxValueWeight)
+    throw Failure("a value is larger than " + std::to_string(kMaxValueWeight >> 20) + " MiB");
   return weight;
 }
 
@@ -62,6 +64,14 @@ bool equal_items(const std::vector<Value>& a, const std::vector<Value>& b) {
 }
 
 }  // namespace
+
+void check_text_size(std::size_t bytes) { checked_weight(static_cast<std::int64_t>(bytes)); }
+
+std::shared_ptr<const std::string> shared_text(std::string bytes) {
+  check_text_size(bytes.size());
+  const std::size_t held = sizeof(std::string) + bytes.capacity();
+  return make_counted(std::move(bytes), held);
+}
 
 double Value::number() const {
   if (is_bool()) return boolean() ? 1.0 : 0.0;
@@ -132,12 +142,14 @@ void Mapping::set(const Value& key, Value value) {
   const std::string hashed = hash_key(key);
   if (hashed.empty()) throw Failure("unhashable type: '" + key.type_name() + "'");
   depth = std::max({depth, checked_depth(depth_of(value)), checked_depth(depth_of(key))});
-  weight = checked_weight(weight + key.weight() + value.weight());
   const auto [place, is_new] = places.emplace(hashed, items.size());
   if (is_new) {
+    weight = checked_weight(weight + key.weight() + value.weight());
     items.emplace_back(key, std::move(value));
   } else {
-    items[place->second].second = std::move(value);
+    Value& held = items[place->second].second;
+    weight = checked_weight(weight + value.weight() - held.weight());
+    held = std::move(value);
   }
 }
 
@@ -148,12 +160,19 @@ Value make_sequence(Sequence::Kind kind, std::vector<Value> items) {
     depth = std::max(depth, depth_of(item));
     weight = checked_weight(weight + item.weight());
   }
-  return std::make_shared<const Sequence>(Sequence{kind, std::move(items), checked_depth(depth), weight});
+  const std::size_t held = sizeof(Sequence) + items.capacity() * sizeof(Value);
+  return make_counted(Sequence{kind, std::move(items), checked_depth(depth), weight}, held);
 }
 
 Value make_list(std::vector<Value> items) { return make_sequence(Sequence::Kind::kList, std::move(items)); }
 Value make_tuple(std::vector<Value> items) { return make_sequence(Sequence::Kind::kTuple, std::move(items)); }
-Value make_mapping(Mapping mapping) { return std::make_shared<const Mapping>(std::move(mapping)); }
+Value make_mapping(Mapping mapping) {
+  // A key stands in the items and, as a text of its own, in the hash table.
+  std::size_t held = sizeof(Mapping);
+  for (const auto& [key, unused] : mapping.places)
+    held += sizeof(std::pair<Value, Value>) + sizeof(std::string) + key.capacity() + 4 * sizeof(void*);
+  return make_counted(std::move(mapping), held);
+}
 
 bool equal(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
@@ -216,7 +235,8 @@ std::vector<Value> elements(const Value& value) {
   if (const Sequence* list = value.sequence()) return list->items;
   std::vector<Value> found;
   if (value.is_text()) {
-    for (const std::string_view point : code_points(value.text())) found.emplace_back(point);
+    for (std::string_view rest = value.text(); !rest.empty(); rest.remove_prefix(byte_of_point(rest, 1)))
+      found.emplace_back(rest.substr(0, byte_of_point(rest, 1)));
     return found;
   }
   if (const Mapping* dict = value.mapping()) {
@@ -228,7 +248,7 @@ std::vector<Value> elements(const Value& value) {
 
 std::int64_t length(const Value& value) {
   if (value.is_undefined()) return 0;
-  if (value.is_text()) return static_cast<std::int64_t>(code_points(value.text()).size());
+  if (value.is_text()) return count_points(value.text());
   if (const Mapping* dict = value.mapping()) return static_cast<std::int64_t>(dict->items.size());
   if (const Sequence* list = value.sequence(); list && list->kind != Sequence::Kind::kLazy)
     return static_cast<std::int64_t>(list->items.size());
@@ -240,14 +260,17 @@ Value missing_attribute(const Value& object, const std::string& name) {
   return Undefined{type + " has no attribute '" + name + "'"};
 }
 
-std::vector<std::string_view> code_points(std::string_view text) {
-  std::vector<std::string_view> points;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto bytes = static_cast<std::size_t>(utf8_step(text, at).bytes);
-    points.push_back(text.substr(at, bytes));
-    at += bytes;
-  }
-  return points;
+std::int64_t count_points(std::string_view text) {
+  std::int64_t count = 0;
+  for (std::size_t at = 0; at < text.size(); ++count)
+    at += static_cast<std::size_t>(utf8_step(text, at).bytes);
+  return count;
+}
+
+std::size_t byte_of_point(std::string_view text, std::int64_t index) {
+  std::size_t at = 0;
+  for (; at < text.size() && index > 0; --index) at += static_cast<std::size_t>(utf8_step(text, at).bytes);
+  return at;
 }
 
 }  // namespace llm_tp::jinja

@@ -37,6 +37,8 @@ struct Undefined {
   std::string sentence;
 };
 struct None {};
+/// Errors: Failure for more than kMaxValueWeight bytes, or more than the thread's MemoryBudget has left.
+std::shared_ptr<const std::string> shared_text(std::string bytes);
 /// UTF-8. `safe`: the filter of that name marked it (Markup in Python).
 struct Text {
   std::shared_ptr<const std::string> bytes;
@@ -54,7 +56,7 @@ class Value {
   Value(bool truth) : data_(truth) {}
   Value(std::int64_t number) : data_(number) {}
   Value(double number) : data_(number) {}
-  Value(std::string text) : data_(Text{std::make_shared<const std::string>(std::move(text))}) {}
+  Value(std::string text) : data_(Text{shared_text(std::move(text))}) {}
   Value(std::string_view text) : Value(std::string(text)) {}
   Value(const char* text) : Value(std::string(text)) {}
   Value(Text text) : data_(std::move(text)) {}
@@ -111,7 +113,10 @@ class Value {
 
 inline constexpr int kMaxValueDepth = 200;
 inline constexpr std::int64_t kItemWeight = 64;
-inline constexpr std::int64_t kMaxValueWeight = std::int64_t{1} << 28;
+inline constexpr std::int64_t kMaxValueWeight = std::int64_t{1} << 26;
+
+/// Asked while a text grows that no other limit holds. Errors: Failure beyond kMaxValueWeight.
+void check_text_size(std::size_t bytes);
 
 struct Sequence {
   /// kLazy: what Python gives as a generator: true even when empty, without length or index.
@@ -169,7 +174,8 @@ std::int64_t length(const Value& value);
 /// Undefined, with Jinja2's sentence.
 Value missing_attribute(const Value& object, const std::string& name);
 
-/// Code points of UTF-8, one string each.
-std::vector<std::string_view> code_points(std::string_view text);
+std::int64_t count_points(std::string_view text);
+/// Where the code point of this index begins; the end for an index at or behind it.
+std::size_t byte_of_point(std::string_view text, std::int64_t index);
 
 }  // namespace llm_tp::jinja
