@@ -120,6 +120,8 @@ void refuse_conflicts(const GenerationConfig& g, const Request& request) {
       {beams, "num_beams", speculates, "speculative", "each beam is one token a step"},
       {beams, "num_beams", !g.stop.empty(), "stop", "a beam ends at an end id alone"},
       {beams, "num_beams", contrastive, "penalty_alpha", "two searches"},
+      {beams, "num_beams", request.score_prompt, "echo with logprobs", "the prompt is not scored"},
+      {contrastive, "penalty_alpha", request.score_prompt, "echo with logprobs", "the prompt is not scored"},
       {contrastive, "penalty_alpha", samples, "temperature", "candidates are compared, not drawn"},
       {contrastive, "penalty_alpha", several, "n", "there is one best sequence"},
       {contrastive, "penalty_alpha", speculates, "speculative", "every candidate is run anyway"},

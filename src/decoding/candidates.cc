@@ -21,10 +21,13 @@ float adjusted(float score, const Adjustment& a) {
       return score + a.value;
     case Adjustment::Op::kPenalise:
       return score < 0 ? score * a.value : score / a.value;
-    case Adjustment::Op::kGrow:
+    case Adjustment::Op::kGrow: {
       // What was forbidden becomes not-a-number in Hugging Face's code, and its argmax takes that: an end id
-      // that grows wins over a minimal length.
-      return score == kForbidden ? std::numeric_limits<float>::max() : score + std::abs(score) * a.value;
+      // that grows wins over a minimal length. Finite here, so that sums stay sums.
+      constexpr float kLargest = std::numeric_limits<float>::max();
+      const float grown = score + std::abs(score) * a.value;
+      return grown <= kLargest ? grown : kLargest;
+    }
     case Adjustment::Op::kSet:
     case Adjustment::Op::kForbidAll:
       break;

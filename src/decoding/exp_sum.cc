@@ -62,19 +62,20 @@ ExpSum exp_sum(std::span<const float> scores, float scale) {
   return result;
 }
 
-void NormaliserSum::see(const ExpSum& run) noexcept { maximum_ = std::max(maximum_, run.maximum); }
-
-void NormaliserSum::add(const ExpSum& run) noexcept {
-  if (std::isinf(run.maximum)) return;
-  const double shift = (run.maximum - maximum_) * scale_, factor = std::exp(shift);
-  sum_ += run.sum * factor;
-  weighted_ += (run.weighted + run.sum * shift) * factor;
-}
-
-Normaliser NormaliserSum::result() const noexcept {
-  if (sum_ <= 0) return {-std::numeric_limits<double>::infinity(), 0};
-  const double log_sum = std::log(sum_);
-  return {maximum_ * scale_ + log_sum, log_sum - weighted_ / sum_};
+Normaliser merge_sums(std::span<const std::span<const ExpSum>> ranks, double scale) {
+  double maximum = -std::numeric_limits<double>::infinity();
+  for (const auto& runs : ranks)
+    for (const ExpSum& run : runs) maximum = std::max(maximum, run.maximum);
+  if (std::isinf(maximum)) return {maximum, 0};
+  double sum = 0, weighted = 0;
+  for (const auto& runs : ranks)
+    for (const ExpSum& run : runs) {
+      if (std::isinf(run.maximum)) continue;
+      const double shift = (run.maximum - maximum) * scale, factor = std::exp(shift);
+      sum += run.sum * factor;
+      weighted += (run.weighted + run.sum * shift) * factor;
+    }
+  return {maximum * scale + std::log(sum), std::log(sum) - weighted / sum};
 }
 
 }  // namespace llm_tp

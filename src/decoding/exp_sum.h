@@ -21,18 +21,7 @@ struct Normaliser {
   double log_sum_exp = 0;  // of score * scale; minus infinity where every token is forbidden
   double entropy = 0;      // of softmax(score * scale), nats
 };
-class NormaliserSum {
- public:
-  explicit NormaliserSum(double scale) : scale_(scale) {}
-  /// Every run must have been shown to see() before the first add().
-  void see(const ExpSum& run) noexcept;
-  void add(const ExpSum& run) noexcept;
-  Normaliser result() const noexcept;
-
- private:
-  double scale_;
-  double maximum_ = -1.0 / 0.0;
-  double sum_ = 0, weighted_ = 0;
-};
+/// From the runs of every rank, in rank order.
+Normaliser merge_sums(std::span<const std::span<const ExpSum>> ranks, double scale);
 
 }  // namespace llm_tp

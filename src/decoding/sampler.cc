@@ -14,12 +14,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Normaliser merge(std::span<const RowCandidates> ranks, std::vector<ExpSum> RowCandidates::*sums,
                  double scale) {
-  NormaliserSum total(scale);
-  for (const RowCandidates& r : ranks)
-    for (const ExpSum& s : r.*sums) total.see(s);
-  for (const RowCandidates& r : ranks)
-    for (const ExpSum& s : r.*sums) total.add(s);
-  return total.result();
+  std::vector<std::span<const ExpSum>> runs;
+  for (const RowCandidates& r : ranks) runs.emplace_back(r.*sums);
+  return merge_sums(runs, scale);
 }
 
 /// All ranks' candidates in order, without forbidden ones, and without those that a token which some rank
@@ -70,15 +67,6 @@ std::vector<float> whole_scores(const RowRequest& request, const std::vector<Can
 }
 
 }  // namespace
-
-Normaliser merge_sums(std::span<const std::vector<ExpSum>> ranks, double scale) {
-  NormaliserSum total(scale);
-  for (const auto& runs : ranks)
-    for (const ExpSum& s : runs) total.see(s);
-  for (const auto& runs : ranks)
-    for (const ExpSum& s : runs) total.add(s);
-  return total.result();
-}
 
 std::optional<RowResult> choose(const RowRequest& request, std::span<const RowCandidates> ranks,
                                 std::int64_t vocabulary) {

@@ -20,9 +20,6 @@ struct RowResult {
   std::vector<float> state;              // the last hidden state, after the final norm, where asked for
 };
 
-/// The log-sum-exp of one row's logits from what every rank found, in rank order.
-Normaliser merge_sums(std::span<const std::vector<ExpSum>> ranks, double scale);
-
 /// Chooses the token of one row from what every rank found, in rank order. What may be drawn is what
 /// truncate() leaves; the draw is the Gumbel maximum over it, so it does not depend on ranks or on which
 /// candidates were sent. nullopt: the candidates cannot decide; ask every rank for all its scores.

@@ -12,8 +12,8 @@ namespace llm_tp {
 
 using SequenceId = std::int32_t;
 
-/// kStop: the last token is an end id. kComplete: nothing may follow the last token in the grammar. kError: no
-/// token was allowed (processors or a grammar forbade all of them).
+/// kStop: the last token is an end id. kComplete: nothing may follow the last token in the grammar. kError:
+/// no token was allowed (processors or a grammar forbade all of them).
 enum class FinishReason { kStop, kLength, kCancelled, kComplete, kError };
 
 /// Which of the group's models a sequence belongs to; each has its own KV pages.

@@ -32,7 +32,8 @@ std::vector<double> RowScorer::normalisers(std::span<const RowRequest> requests,
     if (requests[i].normalised == 0) continue;
     std::vector<std::vector<ExpSum>> runs;
     for (ByteReader& reader : readers) runs.push_back(reader.list<ExpSum>());
-    values[i] = merge_sums(runs, 1.0).log_sum_exp;
+    const std::vector<std::span<const ExpSum>> views(runs.begin(), runs.end());
+    values[i] = merge_sums(views, 1.0).log_sum_exp;
   }
   std::vector<std::byte> message(values.size() * sizeof(double));
   std::memcpy(message.data(), values.data(), message.size());

@@ -1,4 +1,5 @@
-// Guided decoding through the whole engine: what harbour writes under a schema, hot as it may be, is JSON that fits it.
+// Guided decoding through the whole engine: what harbour writes under a schema, hot as it may be, is JSON
+// that fits it.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>

@@ -47,7 +47,8 @@ RowResult over_ranks(const std::vector<float>& logits, const std::vector<Range>&
       return std::span(logits).subspan(static_cast<std::size_t>(r.begin), static_cast<std::size_t>(r.size()));
     };
     for (std::size_t i = 0; i < ranks.size(); ++i) sums.push_back(finders[i].sums(part(ranks[i]), 1.0F));
-    const double normaliser = merge_sums(sums, 1.0).log_sum_exp;
+    const std::vector<std::span<const ExpSum>> views(sums.begin(), sums.end());
+    const double normaliser = merge_sums(views, 1.0).log_sum_exp;
     std::vector<RowCandidates> found;
     for (std::size_t i = 0; i < ranks.size(); ++i)
       found.push_back(finders[i].read(part(ranks[i]), list, request, normaliser, all));

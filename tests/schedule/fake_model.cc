@@ -42,8 +42,9 @@ std::vector<RowResult> FakeModel::run(const StepPlan& plan) {
   std::vector<RowResult> results;
   for (const RowRequest& request : plan.score.rows) {
     const std::vector<float> row_logits = logits(before.at(static_cast<std::size_t>(request.row)));
-    std::vector<std::vector<ExpSum>> sums{finder.sums(row_logits, 1.0F)};
-    const double normaliser = merge_sums(sums, 1.0).log_sum_exp;
+    const std::vector<ExpSum> sums = finder.sums(row_logits, 1.0F);
+    const std::vector<std::span<const ExpSum>> ranks{sums};
+    const double normaliser = merge_sums(ranks, 1.0).log_sum_exp;
     const std::vector<RowCandidates> found{finder.read(row_logits, plan.score, request, normaliser, true)};
     results.push_back(choose(request, found, vocabulary_).value());
     if (request.state != 0) results.back().state = {row_logits[0] - 4, row_logits[1] - 4, row_logits[2] - 4};
