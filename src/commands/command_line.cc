@@ -15,7 +15,7 @@ struct CommandHelp {
   const char* summary;
   const char* examples;
 };
-constexpr std::array<CommandHelp, 8> kCommands{{
+constexpr std::array<CommandHelp, 10> kCommands{{
     {"generate", "complete a prompt and stream the text",
      "  llm-tp --model models/harbour/hf --prompt 'Once upon a time'\n"
      "  mpirun -np 4 llm-tp --config 70b.yaml --prompt-file question.txt --max-tokens 400\n"
@@ -35,6 +35,9 @@ constexpr std::array<CommandHelp, 8> kCommands{{
     {"bench", "speed of prefill and decode, and peak memory",
      "  mpirun -np 2 llm-tp bench --model m.gguf --threads 1 --prompt-tokens 512 --decode-tokens 128 --json\n"
      "  llm-tp bench --model dummy:70b/ --dtype q4_0\n"},
+    {"batch", "answer a file of requests in OpenAI's batch format; started again, it resumes",
+     "  mpirun -np 4 llm-tp batch --model m.gguf --input in.jsonl --output out.jsonl --stop-after 3h50m\n"},
+    {"serve", "OpenAI's HTTP API", "  mpirun -np 4 llm-tp serve --model m.gguf --port 8000 --max-batch 16\n"},
     {"config", "show: the resolved configuration with the origin of each key; check: only its errors",
      "  llm-tp config show --config 70b.yaml --threads 4\n  llm-tp config check --config 70b.yaml\n"},
     {"version", "version, build, libraries, instruction set", "  llm-tp version --json\n"},
@@ -55,7 +58,7 @@ std::string overview() {
   text +=
       "\nExit codes: 0 ok, 64 usage, 65 bad data or model, 66 missing file, 69 no device or peer, 70 bug, 71 "
       "out of memory,\n"
-      "75 try again (a rank was lost), 78 config.\n";
+      "74 input or output failed, 75 try again (a rank was lost, or told to stop), 78 config.\n";
   return text;
 }
 
@@ -81,12 +84,19 @@ std::vector<TokenId> token_list(const std::string& flag, const std::string& text
   return ids;
 }
 
+/// Flags of a section that is named after a command belong to that command alone; and requests of batch and
+/// serve bring their own settings of generation.
+bool takes_flags_of(const std::string& command, const std::string& section) {
+  if (section == "generation") return command != "batch" && command != "serve";
+  return section.empty() || section == command;
+}
+
 void add_key_flags(CLI::App& app, const std::string& command,
                    std::vector<std::pair<std::string, std::string>>& flags) {
   for (const KeyInfo& key : key_table()) {
     const std::string section =
         key.name.find('.') == std::string::npos ? "" : key.name.substr(0, key.name.find('.'));
-    if (key.flag.empty() || (section == "bench") != (command == "bench" && section == "bench")) continue;
+    if (key.flag.empty() || !takes_flags_of(command, section)) continue;
     if (command == "tokenize" && key.name == "generation.chat") continue;  // there --chat takes a file
     const std::string text = key.help + (key.unit.empty() ? "" : " [" + key.unit + "]") +
                              (key.allowed.empty() ? "" : "; " + key.allowed);
@@ -103,7 +113,7 @@ void add_key_flags(CLI::App& app, const std::string& command,
     else
       option = app.add_flag_callback(
           key.flag, [&flags, name = key.name] { flags.emplace_back(name, "true"); }, text);
-    option->group(section == "generation" ? "Generation" : section == "bench" ? "Bench" : "Engine");
+    option->group(section.empty() ? "Engine" : section == "generation" ? "Generation" : "Of this command");
   }
 }
 

@@ -17,6 +17,8 @@ void run(const Group& group, const CommandLine& line) {
   if (line.command == "generate") return generate_command(group, line);
   if (line.command == "chat") return chat_command(group, line);
   if (line.command == "score") return score_command(group, line);
+  if (line.command == "batch") return batch_command(group, line);
+  if (line.command == "serve") return serve_command(group, line);
   if (line.command == "bench") return bench_command(group, line);
   agree(group, [&] {
     if (!group.leads()) return;

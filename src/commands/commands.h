@@ -9,6 +9,8 @@ namespace llm_tp {
 void generate_command(const Group& group, const CommandLine& line);
 void chat_command(const Group& group, const CommandLine& line);
 void score_command(const Group& group, const CommandLine& line);
+void batch_command(const Group& group, const CommandLine& line);
+void serve_command(const Group& group, const CommandLine& line);
 void bench_command(const Group& group, const CommandLine& line);
 // Commands of rank 0 alone.
 void tokenize_command(const CommandLine& line);

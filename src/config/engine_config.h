@@ -68,6 +68,25 @@ struct BenchConfig {
   std::int64_t repetitions = 5;
 };
 
+/// Section `batch`: the command of that name.
+struct BatchConfig {
+  std::string input, output, error_file;   // paths; error_file empty: output + ".errors"
+  std::optional<std::int64_t> stop_after;  // seconds; empty: until everything is done
+};
+
+/// Section `serve`: the HTTP server.
+struct ServeConfig {
+  std::string host = "127.0.0.1";
+  std::int64_t port = 8000;                       // 0: a free one
+  std::int64_t max_queue = 256;                   // requests that wait
+  std::int64_t max_connections = 4096;            // open at once
+  std::int64_t max_body = std::int64_t{4} << 20;  // bytes of a request
+  std::int64_t grace = 30;                        // seconds that running requests get after SIGTERM
+  std::int64_t write_timeout = 60;                // seconds in which a reader must take something
+  std::string api_key_file;                       // path; empty: no key unless LLM_TP_API_KEY is set
+  std::string request_log;                        // path of JSON lines; empty: none
+};
+
 /// What a run was asked to do. Every member but the sections is one key of key_table(), which documents,
 /// checks and sets it; values that came through load_config are inside the ranges stated there.
 struct EngineConfig {
@@ -85,10 +104,13 @@ struct EngineConfig {
   std::optional<std::int64_t> kv_memory;  // bytes a rank; empty: what is left after the weights
   Communication communication = Communication::kAuto;
   std::int64_t rank_timeout = 600;  // seconds; 0: never
+  std::int64_t max_batch = 32;      // sequences a step of batch and serve
   std::vector<double> shares;       // weight of each rank; empty: equal
   LogLevel log_level = LogLevel::kInfo;
   GenerationConfig generation;
   BenchConfig bench;
+  BatchConfig batch;
+  ServeConfig serve;
 };
 
 }  // namespace llm_tp

@@ -1,6 +1,7 @@
 #include "config/key_table.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "config/key_makers.h"
@@ -10,6 +11,8 @@ namespace llm_tp {
 namespace {
 
 using namespace keys;
+
+constexpr std::array<const char*, 4> kSections{"generation", "bench", "batch", "serve"};
 
 /// kv_memory: bytes, or "auto" for an empty member.
 KeyInfo memory_key(Label label) {
@@ -120,6 +123,9 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
       integer_key({"rank_timeout", "--rank-timeout", "seconds",
                    "A rank that lets others wait longer, also while it loads, ends the group; 0: never."},
                   0, 86400, LLM_TP_FIELD(rank_timeout)));
+  keys.push_back(integer_key(
+      {"max_batch", "--max-batch", "sequences", "Sequences that batch and serve run at the same time."}, 1,
+      65536, LLM_TP_FIELD(max_batch)));
   keys.push_back(with_list(
       labelled({"shares", "--shares", "", "Weight of each rank's share, for unequal devices; empty: equal."},
                KeyType::kNumberList, range_text("a list of numbers", "0.001", "1000")),
@@ -192,6 +198,8 @@ std::span<const KeyInfo> key_table() {
     add_engine_keys(keys);
     add_generation_keys(keys);
     add_bench_keys(keys);
+    add_batch_keys(keys);
+    add_serve_keys(keys);
     return keys;
   }();
   return table;
@@ -203,7 +211,9 @@ const KeyInfo* find_key(std::string_view name) {
   return nullptr;
 }
 
-bool is_section(std::string_view name) { return name == "generation" || name == "bench"; }
+bool is_section(std::string_view name) {
+  return std::find(kSections.begin(), kSections.end(), name) != kSections.end();
+}
 
 std::string nearest_key(std::string_view section, std::string_view name) {
   if (name.empty() || name.size() > kLongestName) return {};
@@ -223,7 +233,7 @@ std::string nearest_key(std::string_view section, std::string_view name) {
   };
   for (const KeyInfo& key : key_table()) consider(key.name, whole, key.name);
   if (section.empty())
-    for (const char* known : {"generation", "bench"}) consider(known, name, known);
+    for (const char* known : kSections) consider(known, name, known);
   return best;
 }
 

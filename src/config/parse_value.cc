@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::int64_t kKiB = 1024;
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 50;
+constexpr std::int64_t kMaxSeconds = 366 * 86400;
+constexpr std::array<std::pair<char, std::int64_t>, 4> kTimeUnits{
+    {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}}};
 
 bool is_digit(char c) { return '0' <= c && c <= '9'; }
 bool all_digits(std::string_view text) {
@@ -76,6 +79,33 @@ Parsed<std::int64_t> parse_bytes(std::string_view text) {
     return {*count.value * unit, {}};
   }
   return {{}, "write whole digits and a suffix, such as 512MiB or 8GiB"};
+}
+
+Parsed<std::int64_t> parse_duration(std::string_view text) {
+  const char* const hint = "write whole numbers with d, h, m or s, the largest first: 3h50m, 90s";
+  std::int64_t seconds = 0;
+  std::size_t unit = 0;  // none may come twice, and larger ones come first
+  while (!text.empty()) {
+    const auto length =
+        static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_digit) - text.begin());
+    const Parsed<std::int64_t> count = parse_integer(text.substr(0, length), 0, kMaxSeconds);
+    if (!count.value || length == text.size()) return {{}, hint};
+    while (unit < kTimeUnits.size() && kTimeUnits[unit].first != text[length]) ++unit;
+    if (unit == kTimeUnits.size()) return {{}, hint};
+    seconds += *count.value * kTimeUnits[unit++].second;
+    text.remove_prefix(length + 1);
+  }
+  if (seconds < 1 || seconds > kMaxSeconds) return {{}, hint};
+  return {seconds, {}};
+}
+
+std::string duration_text(std::int64_t seconds) {
+  std::string text;
+  for (const auto& [name, unit] : kTimeUnits) {
+    if (seconds >= unit) text += std::to_string(seconds / unit) + name;
+    seconds %= unit;
+  }
+  return text.empty() ? "0s" : text;
 }
 
 std::string number_text(double value) {

@@ -26,6 +26,13 @@ Parsed<bool> parse_bool(std::string_view text);
 /// A count of bytes with its suffix, KiB, MiB or GiB: "512MiB", "8 GiB". At least 1 KiB, at most 2^50 bytes.
 Parsed<std::int64_t> parse_bytes(std::string_view text);
 
+/// A length of time in seconds, written as whole days, hours, minutes and seconds: "3h50m", "90s". At least a
+/// second, at most 366 days.
+Parsed<std::int64_t> parse_duration(std::string_view text);
+
+/// Seconds as parse_duration takes them: "3h50m".
+std::string duration_text(std::int64_t seconds);
+
 /// The shortest text that reads back as the same number: "0.9", "1".
 std::string number_text(double value);
 

@@ -85,7 +85,50 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
   return mine.weights + kv;
 }
 
+/// Shrinks a KV cache that may be smaller to what every rank has room for. All ranks call it.
+void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& config, const RankModel& model,
+                   DeviceBackend& ops) {
+  if (load.least_kv_tokens == 0) return;
+  const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.rank())];
+  // Half of what is there: other processes, the page cache of the weights' files and the host itself need
+  // theirs.
+  const std::int64_t own =
+      ops.free_bytes() ? *ops.free_bytes() : available_memory() / std::max(1, group.local_ranks);
+  const std::int64_t free = own / 2 - mine.weights - mine.workspace;
+  const std::int64_t bytes = config.kv_memory ? *config.kv_memory : std::max<std::int64_t>(0, free);
+  ByteWriter tokens;
+  const std::int64_t partly_empty = load.sequences * config.page_tokens;
+  tokens.value(mine.kv_per_token > 0 ? bytes / mine.kv_per_token - partly_empty : load.kv_tokens);
+  const auto of_ranks = group.ranks.gather(tokens.take());
+  std::int64_t fitting = load.kv_tokens;
+  for (const auto& bytes_of_rank : of_ranks)
+    fitting = std::min(fitting, ByteReader(bytes_of_rank).value<std::int64_t>());
+  ByteWriter agreed;
+  agreed.value(std::max(fitting, load.least_kv_tokens));
+  std::vector<std::byte> message = agreed.take();
+  group.control.broadcast(message);
+  const auto agreed_tokens = ByteReader(message).value<std::int64_t>();
+  if (group.leads() && agreed_tokens < load.kv_tokens)
+    log_info("the KV cache holds " + std::to_string(agreed_tokens) + " positions; " +
+             std::to_string(load.sequences) + " sequences of the whole context would need " +
+             std::to_string(load.kv_tokens));
+  load.kv_tokens = agreed_tokens;
+}
+
 }  // namespace
+
+LoadPlan LoadPlan::for_many(const EngineConfig& config, const ModelFiles& files) {
+  if (config.max_context > files.shape.context)
+    throw Error(ExitCode::kUsage, "max_context " + std::to_string(config.max_context) +
+                                      " is above the model's " + std::to_string(files.shape.context));
+  const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
+  LoadPlan load;
+  load.sequences = config.max_batch;
+  load.kv_tokens = context * config.max_batch;
+  load.most_rows = std::max(config.prefill_chunk, config.max_batch);
+  load.least_kv_tokens = context;
+  return load;
+}
 
 DType kv_dtype_of(KvDType choice) {
   switch (choice) {
@@ -157,6 +200,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   load = ByteReader(bytes).value<LoadPlan>();
 
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
+  fit_to_memory(load, group, config, *models[0], *ops);
   // Every sequence may leave its last page partly empty.
   const std::int64_t pages = (load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences;
   std::int64_t weights_and_kv = 0;

@@ -17,6 +17,12 @@ struct LoadPlan {
   std::int64_t most_rows = 1;  // of a step
   std::int64_t sequences = 1;
   bool draft = false;  // the draft model is loaded too, with as many positions
+  // Above 0: where memory is short, kv_tokens may shrink down to this; else the run is refused.
+  std::int64_t least_kv_tokens = 0;
+
+  /// Room for config.max_batch sequences of any length: for batch and serve. Errors: kUsage for a max_context
+  /// above the model's.
+  static LoadPlan for_many(const EngineConfig& config, const ModelFiles& files);
 };
 
 /// A device that is asked for sizes only.

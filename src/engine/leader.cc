@@ -5,26 +5,32 @@
 
 namespace llm_tp {
 
+bool Leader::step(const std::function<void(const Progress&)>& on_progress) {
+  const auto plan = scheduler_.next();
+  if (!plan) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::byte> bytes = plan->to_bytes();
+  control_.broadcast(bytes);
+  std::vector<RowResult> results = runner_.run(*plan);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const bool decodes = !scheduler_.figures().prefills;
+  const auto rows = static_cast<std::int64_t>(plan->tokens.size());
+  const std::vector<Progress> all = scheduler_.commit(*plan, std::move(results));
+  if (decodes) {
+    times_.decode_seconds += seconds;
+    times_.decode_rows += rows;
+    times_.decode_tokens +=
+        std::count_if(all.begin(), all.end(), [](const Progress& p) { return p.new_token; });
+  } else {
+    times_.prefill_seconds += seconds;
+    times_.prefill_tokens += rows;
+  }
+  for (const Progress& progress : all) on_progress(progress);
+  return true;
+}
+
 void Leader::run(const std::function<void(const Progress&)>& on_progress) {
-  while (auto plan = scheduler_.next()) {
-    const auto begin = std::chrono::steady_clock::now();
-    std::vector<std::byte> bytes = plan->to_bytes();
-    control_.broadcast(bytes);
-    std::vector<RowResult> results = runner_.run(*plan);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const bool decodes = !scheduler_.figures().prefills;
-    const auto rows = static_cast<std::int64_t>(plan->tokens.size());
-    const std::vector<Progress> all = scheduler_.commit(*plan, std::move(results));
-    if (decodes) {
-      times_.decode_seconds += seconds;
-      times_.decode_rows += rows;
-      times_.decode_tokens +=
-          std::count_if(all.begin(), all.end(), [](const Progress& p) { return p.new_token; });
-    } else {
-      times_.prefill_seconds += seconds;
-      times_.prefill_tokens += rows;
-    }
-    for (const Progress& progress : all) on_progress(progress);
+  while (step(on_progress)) {
   }
 }
 

@@ -15,6 +15,10 @@ class Leader {
   Leader(StepRunner& runner, ControlChannel& control, SchedulerLimits limits)
       : runner_(runner), control_(control), scheduler_(limits) {}
   Scheduler& scheduler() noexcept { return scheduler_; }
+  const Scheduler& scheduler() const noexcept { return scheduler_; }
+  /// Runs one step, where a request is left to run; else returns false. Between two steps requests may be
+  /// added.
+  bool step(const std::function<void(const Progress&)>& on_progress);
   /// Runs steps until no request is left. on_progress is called for every scored row, in order; it may cancel
   /// requests.
   void run(const std::function<void(const Progress&)>& on_progress);

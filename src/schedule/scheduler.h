@@ -54,6 +54,7 @@ class Scheduler {
   std::vector<Progress> commit(const StepPlan& plan, std::vector<RowResult> results);
   /// The number of a plan that is no step of a sequence: plans of the group are counted without gaps.
   std::uint64_t take_step_number() noexcept { return step_++; }
+  const SchedulerLimits& limits() const noexcept { return limits_; }
   int pages_in_use() const noexcept;
   const ScheduleFigures& figures() const noexcept { return figures_; }
 

@@ -126,6 +126,18 @@ TEST(ParseValue, BytesReadBackAsTheyWereWritten) {
     EXPECT_FALSE(parse_bytes(text).value.has_value()) << text;
 }
 
+TEST(ParseValue, DurationsAreReadAndShown) {
+  for (const auto& [text, seconds] : std::vector<std::pair<std::string, std::int64_t>>{
+           {"3h50m", 13800}, {"90s", 90}, {"2d", 172800}, {"1d2h3m4s", 93784}, {"120m", 7200}}) {
+    EXPECT_EQ(parse_duration(text).value, seconds) << text;
+    EXPECT_EQ(parse_duration(duration_text(seconds)).value, seconds) << text;
+  }
+  EXPECT_EQ(duration_text(13800), "3h50m");
+  for (const char* text :
+       {"", "3", "h", "50m3h", "3h3h", "3x", "-3h", "1.5h", "0s", "400d", "3 h", "99999999999999999999h"})
+    EXPECT_FALSE(parse_duration(text).value.has_value()) << text;
+}
+
 TEST(ParseValue, NumbersAreFiniteDecimalsInRange) {
   EXPECT_EQ(parse_number("1e-3", 0, 1).value, 0.001);
   for (const char* text : {"", "nan", "inf", "-inf", "1e999", "0x1", "1.5", "-0.1", "0.5x", " 1"})

@@ -1,0 +1,58 @@
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "commands/commands.h"
+#include "engine/engine.h"
+#include "serve/http_server.h"
+
+namespace llm_tp {
+namespace {
+
+std::string environment_key() {
+  const char* const key = std::getenv("LLM_TP_API_KEY");
+  return key != nullptr ? key : "";
+}
+
+}  // namespace
+
+void serve_command(const Group& group, const CommandLine& line) {
+  const EngineConfig& config = line.resolved.config;
+  // Batch systems signal every rank; rank 0 alone acts on it, and the others end with it.
+  if (!group.leads())
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+  std::unique_ptr<Api> api;
+  std::unique_ptr<HttpServer> server;
+  const auto prepare = [&](ModelFiles& files) {
+    const LoadPlan load = LoadPlan::for_many(config, files);
+    api = std::make_unique<Api>(config.serve, environment_key());
+    server = std::make_unique<HttpServer>(config.serve, *api);
+    log_info("listening at http://" + config.serve.host + ":" + std::to_string(server->port()) +
+             "; loading " + files.name);
+    return load;
+  };
+  run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double load_seconds) {
+    const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
+    const ServedModel model(files, most_positions(leader, context));
+    EngineService service(leader, config.max_batch);
+    api->open(model, service);
+    log_info("ready after " + std::to_string(load_seconds).substr(0, 5) + " s: " + model.name() + ", " +
+             std::to_string(model.most_positions()) + " positions, " + std::to_string(config.max_batch) +
+             " sequences at a time");
+    std::printf("http://%s:%d\n", config.serve.host.c_str(), server->port());
+    std::fflush(stdout);
+    try {
+      service.run();
+    } catch (...) {
+      server->abandon();  // nobody will answer its connections any more
+      throw;
+    }
+    server->finish();
+    log_info("stopped");
+  });
+}
+
+}  // namespace llm_tp

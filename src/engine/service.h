@@ -1,0 +1,123 @@
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/leader.h"
+
+namespace llm_tp {
+
+using JobId = std::uint64_t;
+
+enum class JobEnd { kDone, kCancelled, kTimedOut, kRefused };
+
+/// Hears what happens to the sequences of one job. Called on the engine's thread, between two steps: it must
+/// not wait for anything.
+class JobListener {
+ public:
+  virtual ~JobListener() = default;
+  /// Each scored row, in order. Returns false once the sequence has all it wants (a stop text): it runs no
+  /// further step, and this was its last progress.
+  virtual bool progress(std::size_t sequence, const Progress& progress) = 0;
+  /// The last call. `reason` says why for kRefused.
+  virtual void over(JobEnd end, const std::string& reason) = 0;
+};
+
+/// What was asked for together and is answered together: the choices of one API request.
+struct Job {
+  std::vector<Request> sequences;  // at least one
+  std::shared_ptr<JobListener> listener;
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+};
+
+/// Positions that one sequence may have: the context's, unless the KV cache is smaller.
+std::int64_t most_positions(const Leader& leader, std::int64_t context);
+
+/// Numbers for gauges; a moment's view.
+struct ServiceState {
+  std::int64_t jobs_waiting = 0, jobs_running = 0;
+  std::int64_t sequences_running = 0;
+  std::int64_t pages_in_use = 0, pages = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // rows run, tokens chosen, since the start
+  std::int64_t step_rows = 0;                             // of the last step
+  double step_seconds = 0;                                // all steps together
+  bool draining = false;
+};
+
+/// Many jobs on one group of ranks: they arrive from any thread, run together step by step, and each hears of
+/// its progress. The engine's thread alone touches ranks: it calls step() or run().
+class EngineService {
+ public:
+  /// most_sequences run at the same time; the others wait, first come first served.
+  EngineService(Leader& leader, std::int64_t most_sequences);
+
+  // Any thread:
+  /// The job waits from now on. Once draining, it is over at once (kRefused).
+  JobId submit(Job job);
+  /// The job is over before the next step, running or waiting; unknown ids are ignored.
+  void cancel(JobId id);
+  /// No more jobs are taken; run() returns when those it has are over.
+  void drain();
+  /// run() cancels what it has, and returns.
+  void stop();
+  ServiceState state() const;
+  /// Jobs that wait, as of this moment, those in the inbox too.
+  std::int64_t waiting() const noexcept { return waiting_count_.load(std::memory_order_relaxed); }
+
+  // The engine's thread:
+  /// Takes what arrived and runs one step. False where there was nothing to run.
+  bool step();
+  /// Steps until drained or stopped, and sleeps while there is nothing to do.
+  void run();
+
+ private:
+  struct Live {
+    Job job;
+    std::size_t started = 0;  // sequences handed to the scheduler
+    std::size_t ended = 0;
+    std::vector<RequestId> requests;
+  };
+  struct Place {
+    JobId job;
+    std::size_t sequence;
+  };
+  void take_inbox();
+  void expire();
+  void start_waiting();
+  void on_progress(const Progress& progress);
+  void finish_sequence(RequestId request);
+  void end(JobId id, JobEnd how, const std::string& reason);
+  void publish();
+
+  Leader& leader_;
+  const std::int64_t most_sequences_;
+
+  mutable std::mutex mutex_;  // guards the inbox and the published state
+  std::condition_variable arrived_;
+  std::vector<std::pair<JobId, Job>> inbox_;
+  std::vector<JobId> cancelled_;
+  ServiceState published_;
+  bool draining_ = false, stopping_ = false;
+  std::atomic<JobId> next_id_{1};
+  std::atomic<std::int64_t> waiting_count_{0};
+
+  // The engine's thread alone:
+  std::unordered_map<JobId, Live> jobs_;
+  std::int64_t started_jobs_ = 0;  // of jobs_: with a sequence that was started
+  std::deque<JobId> waiting_;      // not all of their sequences are started
+  std::unordered_map<RequestId, Place> places_;
+  std::multimap<std::chrono::steady_clock::time_point, JobId> deadlines_;
+  ServiceState state_;
+};
+
+}  // namespace llm_tp

@@ -1,0 +1,177 @@
+#include "serve/answer.h"
+
+#include <algorithm>
+
+#include "serve/json_text.h"
+#include "serve/logprobs_json.h"
+
+namespace llm_tp {
+namespace {
+
+bool is_chat(const Call& call) { return call.request.endpoint == Endpoint::kChatCompletions; }
+
+Json usage_json(const Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+}
+
+Json head(const Call& call, const ServedModel& model, const char* object) {
+  return {{"id", call.id}, {"object", object}, {"created", call.created}, {"model", model.name()}};
+}
+
+ScoredToken scored(const Completion::Token& token) { return {token.id, token.logprob, token.top}; }
+
+Json ids_of(const std::vector<ScoredToken>& tokens) {
+  Json ids = Json::array();
+  for (const ScoredToken& token : tokens) ids.push_back(token.id);
+  return ids;
+}
+
+/// A model without a tokenizer answers in ids alone.
+bool shows_ids(const Call& call, const ServedModel& model) {
+  return call.request.return_token_ids || model.tokenizer() == nullptr;
+}
+
+}  // namespace
+
+Answer::Answer(const Call& call, const ServedModel& model) : call_(call), model_(model) {
+  for (std::size_t i = 0; i < call.sequences.size(); ++i)
+    choices_.push_back({Completion(model.tokenizer(), call.request.stop, call.request.include_stop,
+                                   call.sequences[i].min_tokens),
+                        {},
+                        false});
+}
+
+AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
+  Choice& choice = choices_[sequence];
+  AnswerPiece piece;
+  piece.choice = sequence;
+  const auto& prompt = call_.prompts[sequence / static_cast<std::size_t>(call_.request.best_of)];
+  if (!progress.new_token && progress.row.target_logprob) {
+    if (choice.prompt.empty()) choice.prompt.push_back({prompt.tokens[0], std::nullopt, {}});
+    ScoredToken token{
+        prompt.tokens[static_cast<std::size_t>(progress.position) + 1], progress.row.target_logprob, {}};
+    for (const Candidate& c : progress.row.best)
+      token.top.emplace_back(c.id, c.logit - progress.row.log_sum_exp);
+    choice.prompt.push_back(std::move(token));
+    if (!progress.finished) return piece;
+  }
+  if (call_.request.echo && !choice.echoed) {
+    choice.echoed = true;
+    piece.text = prompt.text;
+    if (call_.request.logprobs && choice.prompt.empty())  // one token: no row of it is scored against another
+      choice.prompt.push_back({prompt.tokens[0], std::nullopt, {}});
+    piece.tokens = choice.prompt;
+  }
+  piece.text += choice.completion.push(progress);
+  if (progress.new_token) piece.tokens.push_back(scored(choice.completion.tokens().back()));
+  if (choice.completion.finished()) piece.finish_reason = choice.completion.finish_reason();
+  return piece;
+}
+
+Usage Answer::usage() const {
+  Usage usage;
+  for (const Call::Prompt& prompt : call_.prompts)
+    usage.prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
+  for (const Choice& choice : choices_)
+    usage.completion_tokens += static_cast<std::int64_t>(choice.completion.tokens().size());
+  return usage;
+}
+
+std::vector<std::size_t> Answer::answered() const {
+  const auto run = static_cast<std::size_t>(call_.request.best_of),
+             kept = static_cast<std::size_t>(call_.request.n);
+  const auto per_token = [&](std::size_t i) {
+    const Completion& c = choices_[i].completion;
+    return c.tokens().empty() ? 0.0 : c.cumulative_logprob() / static_cast<double>(c.tokens().size());
+  };
+  std::vector<std::size_t> answered;
+  for (std::size_t first = 0; first < choices_.size(); first += run) {
+    std::vector<std::size_t> mine;
+    for (std::size_t i = first; i < first + run; ++i) mine.push_back(i);
+    if (run > kept)
+      std::stable_sort(mine.begin(), mine.end(),
+                       [&](std::size_t a, std::size_t b) { return per_token(a) > per_token(b); });
+    answered.insert(answered.end(), mine.begin(), mine.begin() + static_cast<std::ptrdiff_t>(kept));
+  }
+  return answered;
+}
+
+std::string Answer::body() const {
+  Json choices = Json::array();
+  for (const std::size_t i : answered()) {
+    const Choice& choice = choices_[i];
+    const Completion& completion = choice.completion;
+    std::vector<ScoredToken> tokens = choice.prompt;
+    for (const Completion::Token& token : completion.tokens()) tokens.push_back(scored(token));
+    Json rendered{{"index", choices.size()}};
+    const Json text = completion.has_text() ? Json(completion.text()) : Json();
+    std::int64_t offset = 0;
+    if (is_chat(call_)) {
+      rendered["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+      rendered["logprobs"] = call_.request.logprobs ? chat_logprobs(tokens, model_.tokenizer()) : Json();
+    } else {
+      const auto& prompt = call_.prompts[i / static_cast<std::size_t>(call_.request.best_of)];
+      rendered["text"] =
+          completion.has_text() && call_.request.echo ? Json(prompt.text + completion.text()) : text;
+      rendered["logprobs"] =
+          call_.request.logprobs ? completion_logprobs(tokens, model_.tokenizer(), offset) : Json();
+    }
+    if (shows_ids(call_, model_)) rendered["token_ids"] = ids_of(tokens);
+    rendered["finish_reason"] = completion.finish_reason();
+    choices.push_back(std::move(rendered));
+  }
+  Json body = head(call_, model_, is_chat(call_) ? "chat.completion" : "text_completion");
+  body["choices"] = std::move(choices);
+  body["usage"] = usage_json(usage());
+  return to_text(body);
+}
+
+StreamRenderer::StreamRenderer(const Call& call, const ServedModel& model)
+    : call_(call), model_(model), offsets_(call.sequences.size(), 0) {}
+
+std::vector<std::string> StreamRenderer::opening() const {
+  std::vector<std::string> chunks;
+  if (!is_chat(call_)) return chunks;
+  for (std::size_t i = 0; i < offsets_.size(); ++i) {
+    Json chunk = head(call_, model_, "chat.completion.chunk");
+    chunk["choices"] = Json::array({{{"index", i},
+                                     {"delta", {{"role", "assistant"}, {"content", ""}}},
+                                     {"logprobs", nullptr},
+                                     {"finish_reason", nullptr}}});
+    chunks.push_back(to_text(chunk));
+  }
+  return chunks;
+}
+
+std::optional<std::string> StreamRenderer::chunk(const AnswerPiece& piece) {
+  const bool with_logprobs = call_.request.logprobs.has_value() && !piece.tokens.empty();
+  const bool with_ids = shows_ids(call_, model_) && !piece.tokens.empty();
+  if (piece.text.empty() && piece.finish_reason.empty() && !with_logprobs && !with_ids) return std::nullopt;
+  Json choice{{"index", piece.choice}};
+  if (is_chat(call_)) {
+    choice["delta"] = piece.text.empty() ? Json::object() : Json{{"content", piece.text}};
+    choice["logprobs"] = with_logprobs ? chat_logprobs(piece.tokens, model_.tokenizer()) : Json();
+  } else {
+    choice["text"] = piece.text;
+    choice["logprobs"] = with_logprobs
+                             ? completion_logprobs(piece.tokens, model_.tokenizer(), offsets_[piece.choice])
+                             : Json();
+  }
+  if (with_ids) choice["token_ids"] = ids_of(piece.tokens);
+  choice["finish_reason"] = piece.finish_reason.empty() ? Json() : Json(piece.finish_reason);
+  Json chunk = head(call_, model_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
+  chunk["choices"] = Json::array({std::move(choice)});
+  return to_text(chunk);
+}
+
+std::string StreamRenderer::usage(const Usage& usage) const {
+  Json chunk = head(call_, model_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
+  chunk["choices"] = Json::array();
+  chunk["usage"] = usage_json(usage);
+  return to_text(chunk);
+}
+
+}  // namespace llm_tp

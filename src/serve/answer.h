@@ -1,0 +1,74 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/completion.h"
+#include "serve/served_model.h"
+
+namespace llm_tp {
+
+/// A token as log-probabilities report it.
+struct ScoredToken {
+  TokenId id = 0;
+  std::optional<double> logprob;  // none for the first of a prompt
+  std::vector<std::pair<TokenId, double>> top;
+};
+
+/// What one step added to one choice.
+struct AnswerPiece {
+  std::size_t choice = 0;
+  std::string text;
+  std::vector<ScoredToken> tokens;
+  std::string finish_reason;  // empty: it goes on
+};
+
+struct Usage {
+  std::int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+};
+
+/// Collects the sequences of one call. One thread at a time: the engine's while it runs, then the one that
+/// renders.
+class Answer {
+ public:
+  Answer(const Call& call, const ServedModel& model);
+  /// What the progress added; its text may be empty. finished(sequence) may be true afterwards: it needs no
+  /// more progress.
+  AnswerPiece push(std::size_t sequence, const Progress& progress);
+  bool finished(std::size_t sequence) const { return choices_[sequence].completion.finished(); }
+  Usage usage() const;
+  /// The whole answer as HTTP gives it, once every sequence is finished.
+  std::string body() const;
+
+ private:
+  struct Choice {
+    Completion completion;
+    std::vector<ScoredToken> prompt;  // where it is echoed with log-probabilities
+    bool echoed = false;
+  };
+  /// The sequences that are answered, in order of the choices: the best n of each prompt.
+  std::vector<std::size_t> answered() const;
+
+  const Call& call_;
+  const ServedModel& model_;
+  std::vector<Choice> choices_;
+};
+
+/// Renders a stream of one call: the data of server-sent events.
+class StreamRenderer {
+ public:
+  StreamRenderer(const Call& call, const ServedModel& model);
+  /// Chunks that stand before the first piece: the role of each choice of a chat.
+  std::vector<std::string> opening() const;
+  /// Nothing for a piece that says nothing.
+  std::optional<std::string> chunk(const AnswerPiece& piece);
+  std::string usage(const Usage& usage) const;
+
+ private:
+  const Call& call_;
+  const ServedModel& model_;
+  std::vector<std::int64_t> offsets_;  // characters of each choice's text so far, for text_offset
+};
+
+}  // namespace llm_tp

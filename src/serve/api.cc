@@ -1,0 +1,235 @@
+#include "serve/api.h"
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "serve/api_error.h"
+#include "serve/json_text.h"
+
+namespace llm_tp {
+namespace {
+
+std::vector<std::string> read_keys(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw Error(ExitCode::kMissingFile, path + ": the file of API keys cannot be read");
+  std::vector<std::string> keys;
+  for (std::string line; std::getline(file, line);) {
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    if (!line.empty()) keys.push_back(line);
+  }
+  if (keys.empty()) throw Error(ExitCode::kConfig, path + ": holds no API key; write one a line");
+  return keys;
+}
+
+/// In time that does not tell how much of the key was right.
+bool same_secret(const std::string& given, const std::string& key) {
+  unsigned difference = given.size() == key.size() ? 0 : 1;
+  for (std::size_t i = 0; i < given.size(); ++i)
+    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key[i % key.size()]);
+  return difference == 0;
+}
+
+HttpReply json_reply(const Json& body) { return {200, to_text(body), "application/json", {}}; }
+
+HttpReply reply_of_error(const ApiError& error) {
+  HttpReply reply{error.status(), error.body(), "application/json", {}};
+  if (error.status() == 429 || error.status() == 503) reply.headers.emplace_back("Retry-After", "1");
+  if (error.status() == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return reply;
+}
+
+}  // namespace
+
+Api::Api(const ServeConfig& config, std::string environment_key)
+    : config_(config), began_(std::time(nullptr)) {
+  if (!config.api_key_file.empty())
+    keys_ = read_keys(config.api_key_file);
+  else if (!environment_key.empty())
+    keys_.push_back(std::move(environment_key));
+  if (config.request_log.empty()) return;
+  log_.open(config.request_log, std::ios::app);
+  if (!log_) throw Error(ExitCode::kIoError, config.request_log + ": the request log cannot be written");
+}
+
+void Api::open(const ServedModel& model, EngineService& service) {
+  model_ = &model;
+  service_ = &service;
+  if (draining_) service.drain();
+}
+
+void Api::drain() {
+  draining_ = true;
+  if (EngineService* service = service_.load()) service->drain();
+}
+
+void Api::stop() {
+  if (EngineService* service = service_.load()) service->stop();
+}
+
+void Api::check_key(const std::string& authorization) const {
+  if (keys_.empty()) return;
+  constexpr std::string_view kScheme = "Bearer ";
+  const bool has_scheme = authorization.starts_with(kScheme);
+  const std::string given = has_scheme ? authorization.substr(kScheme.size()) : std::string();
+  bool known = false;
+  for (const std::string& key : keys_) known = same_secret(given, key) || known;
+  if (!known)
+    throw ApiError(401, "wrong or no API key; send it as Authorization: Bearer KEY", {}, "invalid_api_key");
+}
+
+void Api::require_ready() const {
+  if (draining_) throw ApiError(503, "the server is shutting down");
+  if (service_.load() == nullptr) throw ApiError(503, "the model is being loaded");
+}
+
+HttpReply Api::health() const {
+  if (ready()) return json_reply({{"status", "ok"}});
+  return {503,
+          to_text({{"status", draining_ ? "draining" : "loading"}}),
+          "application/json",
+          {{"Retry-After", "1"}}};
+}
+
+HttpReply Api::models(const std::string& path) const {
+  require_ready();
+  const ServedModel& model = *model_;
+  const Json entry{{"id", model.name()},
+                   {"object", "model"},
+                   {"created", began_},
+                   {"owned_by", "llm-tp"},
+                   {"max_model_len", model.most_positions()}};
+  const std::string prefix = "/v1/models/";
+  if (!path.starts_with(prefix)) return json_reply({{"object", "list"}, {"data", Json::array({entry})}});
+  if (path.substr(prefix.size()) != model.name())
+    throw ApiError(404, "no such model; \"" + model.name() + "\" is served here", "model", "model_not_found");
+  return json_reply(entry);
+}
+
+HttpReply Api::tokenize(const std::string& body) const {
+  require_ready();
+  const TokenizeBody wanted = parse_tokenize_body(body);
+  const std::vector<TokenId> ids =
+      wanted.text ? model_.load()->encode(*wanted.text, wanted.add_special)
+                  : model_.load()->encode_chat(wanted.messages, {}, wanted.add_generation_prompt);
+  return json_reply(
+      {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model_.load()->most_positions()}});
+}
+
+HttpReply Api::detokenize(const std::string& body) const {
+  require_ready();
+  return json_reply({{"prompt", model_.load()->decode(parse_detokenize_body(body))}});
+}
+
+Api::Outcome Api::generate(Endpoint endpoint, const std::string& body) {
+  require_ready();
+  EngineService& service = *service_;
+  if (service.waiting() >= config_.max_queue)
+    throw ApiError(429, std::to_string(service.waiting()) + " requests wait already; try again later", {},
+                   "queue_full");
+  ApiRequest request = parse_api_request(endpoint, body);
+  const auto timeout = request.timeout;
+  Call call = model_.load()->prepare(std::move(request), std::random_device{}());
+  Job job;
+  job.sequences = call.sequences;
+  if (timeout)
+    job.deadline =
+        std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                               std::chrono::duration<double>(*timeout));
+  auto live = std::make_shared<LiveCall>(std::move(call), *model_, metrics_);
+  job.listener = live;
+  live->job = service.submit(std::move(job));
+  return live;
+}
+
+Api::Outcome Api::route(const HttpRequest& request) {
+  const std::string& path = request.path;
+  const auto needs = [&](const char* method) {
+    if (request.method == method || (request.method == "HEAD" && std::string(method) == "GET")) return;
+    throw ApiError(405, path + ": wanted " + method + ", found " + request.method.substr(0, 20));
+  };
+  if (path == "/health" || path == "/ready") return needs("GET"), health();
+  check_key(request.authorization);
+  if (path == "/v1/completions") return needs("POST"), generate(Endpoint::kCompletions, request.body);
+  if (path == "/v1/chat/completions")
+    return needs("POST"), generate(Endpoint::kChatCompletions, request.body);
+  if (path == "/v1/models" || path.starts_with("/v1/models/")) return needs("GET"), models(path);
+  if (path == "/tokenize") return needs("POST"), tokenize(request.body);
+  if (path == "/detokenize") return needs("POST"), detokenize(request.body);
+  if (path == "/version") return needs("GET"), json_reply({{"version", LLM_TP_VERSION}});
+  if (path == "/openapi.json")
+    return needs("GET"), HttpReply{200, openapi_document(), "application/json", {}};
+  if (path == "/metrics") {
+    needs("GET");
+    const EngineService* service = service_;
+    const ServiceState state = service != nullptr ? service->state() : ServiceState();
+    return HttpReply{
+        200, metrics_.text(service != nullptr ? &state : nullptr), "text/plain; version=0.0.4", {}};
+  }
+  throw ApiError(404, path.substr(0, 100) + ": no such path; /openapi.json lists them");
+}
+
+Api::Outcome Api::handle(const HttpRequest& request) {
+  try {
+    Outcome outcome = route(request);
+    if (const auto* reply = std::get_if<HttpReply>(&outcome)) metrics_.answered(request.path, reply->status);
+    return outcome;
+  } catch (const ApiError& error) {
+    // A path that nobody serves is no label: there would be as many as clients can think of.
+    metrics_.answered(error.status() == 404 ? "other" : request.path, error.status());
+    return reply_of_error(error);
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kUsage) return refusal(400, error.what());
+    log_error(std::string("a request failed: ") + error.what());
+    return refusal(500, error.what());
+  } catch (const std::exception& error) {
+    log_error(std::string("a request failed: ") + error.what());
+    return refusal(500, "unexpected; the server's log says more");
+  }
+}
+
+HttpReply Api::refusal(int status, const std::string& message) {
+  return reply_of_error(ApiError(status, message));
+}
+
+HttpReply Api::reply_of(const LiveCall& call) {
+  switch (call.end()) {
+    case JobEnd::kDone:
+      return {200, call.answer().body(), "application/json", {{"X-Request-Id", call.call().id}}};
+    case JobEnd::kTimedOut:
+      return refusal(408, "timeout: the time that the request gave is over");
+    case JobEnd::kCancelled:
+      return refusal(503, "the server is shutting down");
+    case JobEnd::kRefused:
+      break;
+  }
+  return refusal(draining_ ? 503 : 400, call.reason());
+}
+
+void Api::cancel(const LiveCall& call) {
+  if (EngineService* service = service_.load()) service->cancel(call.job);
+}
+
+void Api::note(const LiveCall& call, int status) {
+  const bool chat = call.call().request.endpoint == Endpoint::kChatCompletions;
+  const char* const endpoint = chat ? "/v1/chat/completions" : "/v1/completions";
+  metrics_.answered(endpoint, status);
+  if (!log_.is_open()) return;
+  const Usage usage = call.answer().usage();
+  const auto first = call.seconds_to_first_token();
+  log_ << to_text({{"time", std::time(nullptr)},
+                   {"id", call.call().id},
+                   {"endpoint", endpoint},
+                   {"status", status},
+                   {"stream", call.call().request.stream},
+                   {"prompt_tokens", usage.prompt_tokens},
+                   {"completion_tokens", usage.completion_tokens},
+                   {"seconds_to_first_token", first ? Json(*first) : Json()},
+                   {"seconds", call.seconds()}})
+       << '\n'
+       << std::flush;
+}
+
+}  // namespace llm_tp

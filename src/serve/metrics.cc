@@ -1,0 +1,89 @@
+#include "serve/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <utility>
+
+namespace llm_tp {
+namespace {
+
+using Counters = prometheus::Family<prometheus::Counter>;
+using prometheus::Histogram;
+
+prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+}
+Counters& counters(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+Histogram& histogram(prometheus::Registry& registry, const char* name, const char* help,
+                     Histogram::BucketBoundaries bounds) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, std::move(bounds));
+}
+
+}  // namespace
+
+struct Metrics::Registry {
+  prometheus::Registry all;
+  prometheus::Gauge& running =
+      gauge(all, "llm_tp_requests_running", "Requests with a sequence in the step plan");
+  prometheus::Gauge& waiting = gauge(all, "llm_tp_requests_waiting", "Requests that wait for room");
+  prometheus::Gauge& sequences = gauge(all, "llm_tp_sequences_running", "Sequences in the step plan");
+  prometheus::Gauge& pages_in_use = gauge(all, "llm_tp_kv_pages_in_use", "KV pages that live sequences hold");
+  prometheus::Gauge& pages = gauge(all, "llm_tp_kv_pages", "KV pages there are");
+  prometheus::Gauge& connections = gauge(all, "llm_tp_connections", "Open HTTP connections");
+  prometheus::Gauge& draining = gauge(all, "llm_tp_draining", "1 while the server takes no more requests");
+  prometheus::Gauge& step_rows = gauge(all, "llm_tp_last_step_rows", "Rows of the last step");
+  prometheus::Counter& steps = counters(all, "llm_tp_steps_total", "Steps of the model").Add({});
+  prometheus::Counter& step_seconds = counters(all, "llm_tp_step_seconds_total", "Time in steps").Add({});
+  Counters& requests = counters(all, "llm_tp_requests_total", "Answered requests by endpoint and status");
+  prometheus::Counter& prompt = counters(all, "llm_tp_prompt_tokens_total", "Tokens of prompts").Add({});
+  prometheus::Counter& cached =
+      counters(all, "llm_tp_cached_prompt_tokens_total", "Tokens of prompts from the prefix cache").Add({});
+  prometheus::Counter& generated = counters(all, "llm_tp_generated_tokens_total", "Tokens generated").Add({});
+  Histogram& first_token = histogram(all, "llm_tp_time_to_first_token_seconds", "From request to first token",
+                                     {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60});
+  Histogram& token_gap = histogram(all, "llm_tp_inter_token_seconds", "Between two tokens of a sequence",
+                                   {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5});
+  Histogram& whole = histogram(all, "llm_tp_request_seconds", "From request to last token",
+                               {.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600});
+};
+
+Metrics::Metrics() : registry_(std::make_unique<Registry>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::answered(const std::string& endpoint, int status) {
+  registry_->requests.Add({{"endpoint", endpoint}, {"status", std::to_string(status)}}).Increment();
+}
+void Metrics::tokens(std::int64_t prompt, std::int64_t cached, std::int64_t generated) {
+  registry_->prompt.Increment(static_cast<double>(prompt));
+  registry_->cached.Increment(static_cast<double>(cached));
+  registry_->generated.Increment(static_cast<double>(generated));
+}
+void Metrics::first_token(double seconds) { registry_->first_token.Observe(seconds); }
+void Metrics::token_gap(double seconds) { registry_->token_gap.Observe(seconds); }
+void Metrics::whole(double seconds) { registry_->whole.Observe(seconds); }
+void Metrics::connections(std::int64_t open) { registry_->connections.Set(static_cast<double>(open)); }
+
+std::string Metrics::text(const ServiceState* state) {
+  Registry& r = *registry_;
+  if (state != nullptr) {
+    r.running.Set(static_cast<double>(state->jobs_running));
+    r.waiting.Set(static_cast<double>(state->jobs_waiting));
+    r.sequences.Set(static_cast<double>(state->sequences_running));
+    r.pages_in_use.Set(static_cast<double>(state->pages_in_use));
+    r.pages.Set(static_cast<double>(state->pages));
+    r.draining.Set(state->draining ? 1 : 0);
+    r.step_rows.Set(static_cast<double>(state->step_rows));
+    // The engine counts; what came since the last look is added.
+    r.steps.Increment(static_cast<double>(state->steps) - r.steps.Value());
+    r.step_seconds.Increment(state->step_seconds - r.step_seconds.Value());
+  }
+  return prometheus::TextSerializer().Serialize(r.all.Collect());
+}
+
+}  // namespace llm_tp

@@ -1,0 +1,239 @@
+#include "serve/openai_request.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "serve/api_error.h"
+#include "serve/body_reader.h"
+
+namespace llm_tp {
+namespace {
+
+constexpr std::int64_t kMostChoices = 128;  // of a request, over all its prompts
+constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
+
+void read_prompts(BodyReader& body, ApiRequest& request) {
+  const Json* prompt = body.find("prompt");
+  if (prompt == nullptr) body.fail("prompt", "is missing; wanted a text, token ids, or a list of either");
+  if (prompt->is_string()) {
+    request.prompts.emplace_back(prompt->get<std::string>());
+  } else if (prompt->is_array() && !prompt->empty() && prompt->front().is_number()) {
+    request.prompts.emplace_back(token_ids_of(*prompt, "prompt"));
+  } else if (prompt->is_array() && !prompt->empty()) {
+    for (const Json& item : *prompt) {
+      if (item.is_string())
+        request.prompts.emplace_back(item.get<std::string>());
+      else
+        request.prompts.emplace_back(token_ids_of(item, "prompt"));
+    }
+  } else {
+    body.fail("prompt", "wanted a text, token ids, or a list of either that is not empty");
+  }
+}
+
+/// A message's content as one text: what templates of text models expect.
+Json plain_content(const Json& content, const std::string& place) {
+  if (content.is_null() || content.is_string()) return content;
+  if (!content.is_array()) throw ApiError(400, place + ": wanted a text or a list of parts", place);
+  std::string text;
+  for (const Json& part : content) {
+    BodyReader reader(part, place + ".");
+    const auto type = reader.text("type");
+    if (type != "text") reader.fail("type", "this model reads parts of type text alone");
+    text += reader.text("text").value_or("");
+  }
+  return text;
+}
+
+std::string read_messages(BodyReader& body) {
+  const Json* messages = body.find("messages");
+  if (messages == nullptr || !messages->is_array() || messages->empty())
+    body.fail("messages", "wanted a list of messages that is not empty");
+  Json plain = Json::array();
+  for (std::size_t i = 0; i < messages->size(); ++i) {
+    const std::string place = "messages[" + std::to_string(i) + "]";
+    Json message = (*messages)[i];
+    BodyReader reader(message, place + ".");
+    if (const auto role = reader.text("role"); !role || role->empty())
+      reader.fail("role", "wanted system, user, assistant or tool");
+    if (const Json* content = reader.find("content"); content != nullptr)
+      message["content"] = plain_content(*content, place + ".content");
+    else if (reader.find("tool_calls") == nullptr)
+      reader.fail("content", "is missing");
+    plain.push_back(std::move(message));
+  }
+  return to_text(plain);
+}
+
+void read_stream_options(BodyReader& body, ApiRequest& request) {
+  request.stream = body.boolean("stream").value_or(false);
+  const Json* options = body.find("stream_options");
+  if (options == nullptr) return;
+  if (!request.stream) body.fail("stream_options", "goes with stream: true alone");
+  BodyReader reader(*options, "stream_options.");
+  request.include_usage = reader.boolean("include_usage").value_or(false);
+  reader.ignore({"include_obfuscation"});
+  reader.finish();
+}
+
+void read_logit_bias(BodyReader& body, ApiRequest& request) {
+  const Json* bias = body.find("logit_bias");
+  if (bias == nullptr) return;
+  if (!bias->is_object()) body.fail("logit_bias", "wanted an object of token ids and numbers");
+  for (const auto& [id, value] : bias->items()) {
+    TokenId token = 0;
+    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), token);
+    if (error != std::errc() || end != id.data() + id.size() || token < 0)
+      body.fail("logit_bias", "wanted token ids as names");
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100))
+      body.fail("logit_bias", "wanted numbers from -100 to 100");
+    request.logit_bias.emplace_back(token, value.get<float>());
+  }
+}
+
+/// What the text must look like: extras by the names of the flags, and OpenAI's response_format.
+void read_form(BodyReader& body, ApiRequest& request) {
+  using Form = ApiRequest::Form;
+  const auto set = [&](const char* name, Form form, std::string text) {
+    if (request.form != Form::kAny) body.fail(name, "a completion fits one grammar; leave the other out");
+    request.form = form;
+    request.form_text = std::move(text);
+  };
+  if (const Json* schema = body.find("json_schema")) {
+    if (!schema->is_object()) body.fail("json_schema", "wanted an object");
+    set("json_schema", Form::kJsonSchema, to_text(*schema));
+  }
+  if (auto text = body.text("regex")) set("regex", Form::kRegex, std::move(*text));
+  if (auto text = body.text("grammar")) set("grammar", Form::kGrammar, std::move(*text));
+  if (body.find("choice") != nullptr) {
+    set("choice", Form::kChoice, {});
+    request.form_texts = body.texts("choice", 1024);
+    if (request.form_texts.empty()) body.fail("choice", "wanted at least one text");
+  }
+  const Json* format = body.find("response_format");
+  if (format == nullptr) return;
+  BodyReader reader(*format, "response_format.");
+  const std::string type = reader.text("type").value_or("");
+  if (type == "json_object") {
+    set("response_format", Form::kJsonSchema, R"({"type":"object"})");
+  } else if (type == "json_schema") {
+    const Json* named = reader.find("json_schema");
+    if (named == nullptr) reader.fail("json_schema", "is missing");
+    BodyReader inner(*named, "response_format.json_schema.");
+    const Json* schema = inner.find("schema");
+    if (schema == nullptr || !schema->is_object()) inner.fail("schema", "wanted an object");
+    set("response_format", Form::kJsonSchema, to_text(*schema));
+  } else if (type != "text") {
+    reader.fail("type", "wanted text, json_object or json_schema");
+  }
+}
+
+void read_sampling(BodyReader& body, ApiRequest& request) {
+  request.temperature = body.number("temperature", 0, 100);
+  request.top_p = body.number("top_p", 0, 1);
+  request.top_k = body.integer("top_k", -1, std::numeric_limits<std::int32_t>::max());
+  if (request.top_k == -1) request.top_k = 0;  // other servers' way to say: all
+  request.seed = body.integer("seed", std::numeric_limits<std::int64_t>::min(),
+                              std::numeric_limits<std::int64_t>::max());
+  request.n = body.integer("n", 1, kMostChoices).value_or(1);
+  request.stop = body.texts("stop", 16);
+  request.stop_token_ids = body.token_ids("stop_token_ids");
+  request.ignore_eos = body.boolean("ignore_eos").value_or(false);
+  request.include_stop = body.boolean("include_stop_str_in_output").value_or(false);
+  request.min_tokens = body.integer("min_tokens", 0, kManyTokens).value_or(0);
+  request.return_token_ids = body.boolean("return_token_ids").value_or(false);
+  request.timeout = body.number("timeout", 0, 1e6);
+  request.min_p = body.number("min_p", 0, 1);
+  request.typical_p = body.number("typical_p", 0, 1);
+  if (request.typical_p == 0) body.fail("typical_p", "wanted a number above 0");
+  request.presence_penalty = body.number("presence_penalty", -2, 2).value_or(0);
+  request.frequency_penalty = body.number("frequency_penalty", -2, 2).value_or(0);
+  request.repetition_penalty = body.number("repetition_penalty", 0.01, 100).value_or(1);
+  read_logit_bias(body, request);
+  read_form(body, request);
+}
+
+void read_completion(BodyReader& body, ApiRequest& request) {
+  read_prompts(body, request);
+  request.max_tokens = body.integer("max_tokens", 0, kManyTokens).value_or(16);
+  request.echo = body.boolean("echo").value_or(false);
+  request.logprobs = body.integer("logprobs", 0, 20);
+  request.best_of = body.integer("best_of", 1, kMostChoices).value_or(request.n);
+  if (request.best_of < request.n) body.fail("best_of", "must be at least n");
+  if (request.best_of > request.n && request.stream)
+    body.fail("best_of", "cannot be streamed: the best is known last");
+  body.refuse_unless("suffix", "", "is not supported: this model completes at the end alone");
+}
+
+void read_chat(BodyReader& body, ApiRequest& request) {
+  request.messages = read_messages(body);
+  const auto older = body.integer("max_tokens", 0, kManyTokens);
+  request.max_tokens = body.integer("max_completion_tokens", 0, kManyTokens);
+  if (!request.max_tokens) request.max_tokens = older;
+  const bool logprobs = body.boolean("logprobs").value_or(false);
+  const auto top = body.integer("top_logprobs", 0, 20);
+  if (top && !logprobs) body.fail("top_logprobs", "goes with logprobs: true alone");
+  if (logprobs) request.logprobs = top.value_or(0);
+  request.best_of = request.n;
+  if (const Json* variables = body.find("chat_template_kwargs"); variables != nullptr) {
+    if (!variables->is_object()) body.fail("chat_template_kwargs", "wanted an object");
+    request.template_variables = to_text(*variables);
+  }
+  body.refuse_unless("tools", Json::array(), "is not supported yet; leave it out");
+  body.refuse_unless("tool_choice", "none", "is not supported yet; leave it out");
+  body.refuse_unless("modalities", Json::array({"text"}), "only text is supported");
+  body.ignore({"parallel_tool_calls", "reasoning_effort", "prediction"});
+}
+
+}  // namespace
+
+ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
+  const Json json = parse_body(text);
+  BodyReader body(json);
+  ApiRequest request;
+  request.endpoint = endpoint;
+  request.model = body.text("model");
+  read_stream_options(body, request);
+  read_sampling(body, request);
+  if (endpoint == Endpoint::kCompletions)
+    read_completion(body, request);
+  else
+    read_chat(body, request);
+  if (request.max_tokens && request.min_tokens > *request.max_tokens)
+    body.fail("min_tokens", "is above max_tokens " + std::to_string(*request.max_tokens));
+  if (static_cast<std::int64_t>(request.prompt_count()) * request.best_of > kMostChoices)
+    body.fail("n", "prompts times choices must be at most " + std::to_string(kMostChoices));
+  body.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
+  body.finish();
+  return request;
+}
+
+TokenizeBody parse_tokenize_body(std::string_view text) {
+  const Json json = parse_body(text);
+  BodyReader body(json);
+  TokenizeBody wanted;
+  if (body.find("messages") != nullptr) {
+    wanted.messages = read_messages(body);
+    wanted.add_generation_prompt = body.boolean("add_generation_prompt").value_or(true);
+  } else {
+    wanted.text = body.text("prompt");
+    if (!wanted.text) body.fail("prompt", "is missing; wanted a text, or messages");
+    wanted.add_special = body.boolean("add_special_tokens").value_or(true);
+  }
+  body.ignore({"model"});
+  body.finish();
+  return wanted;
+}
+
+std::vector<TokenId> parse_detokenize_body(std::string_view text) {
+  const Json json = parse_body(text);
+  BodyReader body(json);
+  if (body.find("tokens") == nullptr) body.fail("tokens", "is missing; wanted token ids");
+  std::vector<TokenId> ids = body.token_ids("tokens");
+  body.ignore({"model"});
+  body.finish();
+  return ids;
+}
+
+}  // namespace llm_tp

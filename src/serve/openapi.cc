@@ -1,0 +1,96 @@
+#include "serve/api.h"
+#include "serve/json_text.h"
+
+namespace llm_tp {
+namespace {
+
+constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
+
+Json of_type(const char* type) { return {{"type", type}}; }
+Json within(const char* type, double low, double high) {
+  return {{"type", type}, {"minimum", low}, {"maximum", high}};
+}
+Json list_of(Json items) { return {{"type", "array"}, {"items", std::move(items)}}; }
+Json whole(std::int64_t low, std::int64_t high) {
+  return {{"type", "integer"}, {"minimum", low}, {"maximum", high}};
+}
+
+/// Fields that both kinds of completion take.
+Json common_fields() {
+  return {{"model", of_type("string")},
+          {"max_tokens", whole(0, kManyTokens)},
+          {"min_tokens", whole(0, kManyTokens)},
+          {"temperature", within("number", 0, 100)},
+          {"top_p", within("number", 0, 1)},
+          {"top_k", whole(-1, 1000000)},
+          {"seed", of_type("integer")},
+          {"n", whole(1, 128)},
+          {"stop", {{"oneOf", Json::array({of_type("string"), list_of(of_type("string"))})}}},
+          {"stop_token_ids", list_of(whole(0, 2147483647))},
+          {"ignore_eos", of_type("boolean")},
+          {"include_stop_str_in_output", of_type("boolean")},
+          {"return_token_ids", of_type("boolean")},
+          {"stream", of_type("boolean")},
+          {"timeout", within("number", 0, 1000000)},
+          {"user", of_type("string")}};
+}
+
+Json body_of(Json fields, Json required) {
+  const Json schema{{"type", "object"}, {"properties", std::move(fields)}, {"required", std::move(required)}};
+  return {{"required", true}, {"content", {{"application/json", {{"schema", schema}}}}}};
+}
+
+Json operation(const char* summary, const Json& body = nullptr) {
+  const Json json{{"application/json", {{"schema", of_type("object")}}}};
+  Json responses{{"200", {{"description", "done"}, {"content", json}}},
+                 {"503", {{"description", "loading or shutting down"}, {"content", json}}}};
+  if (!body.is_null()) {
+    responses["400"] = {{"description", "refused"}, {"content", json}};
+    responses["404"] = {{"description", "no such model"}, {"content", json}};
+    responses["408"] = {{"description", "the request's own timeout is over"}, {"content", json}};
+    responses["413"] = {{"description", "the body is too large"}, {"content", json}};
+    responses["429"] = {{"description", "too many requests wait"}, {"content", json}};
+  }
+  Json operation{{"summary", summary}, {"responses", std::move(responses)}};
+  if (!body.is_null()) operation["requestBody"] = body;
+  return operation;
+}
+
+}  // namespace
+
+std::string openapi_document() {
+  Json completion = common_fields();
+  const Json ids = list_of(whole(0, 2147483647));
+  completion["prompt"] = {
+      {"oneOf", Json::array({of_type("string"), ids, list_of(of_type("string")), list_of(ids)})}};
+  completion["logprobs"] = whole(0, 20);
+  completion["echo"] = of_type("boolean");
+  completion["best_of"] = whole(1, 128);
+  Json chat = common_fields();
+  const Json message{{"type", "object"},
+                     {"properties", {{"role", of_type("string")}, {"content", of_type("string")}}},
+                     {"required", Json::array({"role", "content"})}};
+  chat["messages"] = list_of(message);
+  chat["max_completion_tokens"] = whole(0, kManyTokens);
+  chat["logprobs"] = of_type("boolean");
+  chat["top_logprobs"] = whole(0, 20);
+  const Json paths{
+      {"/v1/completions",
+       {{"post", operation("Completes prompts", body_of(std::move(completion), Json::array({"prompt"})))}}},
+      {"/v1/chat/completions",
+       {{"post", operation("Answers a conversation", body_of(std::move(chat), Json::array({"messages"})))}}},
+      {"/v1/models", {{"get", operation("The model that is served")}}},
+      {"/tokenize",
+       {{"post", operation("Text to token ids", body_of({{"prompt", of_type("string")},
+                                                         {"add_special_tokens", of_type("boolean")}},
+                                                        Json::array({"prompt"})))}}},
+      {"/detokenize",
+       {{"post", operation("Token ids to text", body_of({{"tokens", ids}}, Json::array({"tokens"})))}}},
+      {"/health", {{"get", operation("200 once requests are taken")}}},
+      {"/ready", {{"get", operation("The same as /health")}}},
+      {"/version", {{"get", operation("The server's version")}}}};
+  return to_text(
+      {{"openapi", "3.1.0"}, {"info", {{"title", "llm-tp"}, {"version", LLM_TP_VERSION}}}, {"paths", paths}});
+}
+
+}  // namespace llm_tp

@@ -1,0 +1,200 @@
+#include "serve/served_model.h"
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+
+#include "base/error.h"
+#include "decoding/grammar/frontends.h"
+#include "decoding/grammar/grammar_guide.h"
+#include "serve/api_error.h"
+
+namespace llm_tp {
+
+std::string random_id(const std::string& prefix) {
+  thread_local std::mt19937_64 source{std::random_device{}()};
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string id = prefix;
+  for (int i = 0; i < 24; ++i) id += kHex[source() & 15];
+  return id;
+}
+
+namespace {
+
+/// "/models/llama/" and "dummy:/models/llama" are both "llama".
+std::string last_part(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.find_last_of("/:") + 1);
+}
+
+}  // namespace
+
+ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions)
+    : files_(files), name_(last_part(files.name)), most_positions_(most_positions) {
+  if (!files.tokenizer) return;
+  const Tokenizer& tokenizer = *files.tokenizer;
+  if (const auto id = tokenizer.begin_id()) template_options_.bos_token = tokenizer.piece(*id, true);
+  if (const auto ids = tokenizer.end_ids(); !ids.empty())
+    template_options_.eos_token = tokenizer.piece(ids[0], true);
+  const auto source = tokenizer.chat_template();
+  try {
+    if (source) template_ = std::make_unique<ChatTemplate>(*source);
+  } catch (const Error& error) {
+    template_error_ = std::string("the model's chat template cannot be used: ") + error.what();
+  }
+}
+
+const Tokenizer& ServedModel::tokenizer_for(const char* field) const {
+  if (files_.tokenizer) return *files_.tokenizer;
+  throw ApiError(400, std::string(field) + ": this model has no tokenizer; send token ids", field);
+}
+
+void ServedModel::check_ids(const std::vector<TokenId>& ids, const char* field) const {
+  for (TokenId id : ids)
+    if (id < 0 || id >= vocabulary())
+      throw ApiError(400,
+                     std::string(field) + ": token id " + std::to_string(id) +
+                         " is outside the vocabulary: wanted 0 to " + std::to_string(vocabulary() - 1),
+                     field);
+}
+
+std::vector<TokenId> ServedModel::encode(const std::string& text, bool add_special) const {
+  return tokenizer_for("prompt").encode(text, add_special);
+}
+
+std::string ServedModel::decode(const std::vector<TokenId>& ids) const {
+  const Tokenizer& tokenizer = tokenizer_for("tokens");
+  check_ids(ids, "tokens");
+  return tokenizer.decode(ids);
+}
+
+std::vector<TokenId> ServedModel::encode_chat(const std::string& messages, const std::string& variables,
+                                              bool generate, std::string* text) const {
+  const Tokenizer& tokenizer = tokenizer_for("messages");
+  if (!template_)
+    throw ApiError(
+        400,
+        template_error_.empty() ? "this model has no chat template; use /v1/completions" : template_error_,
+        "messages");
+  ChatOptions options = template_options_;
+  options.add_generation_prompt = generate;
+  try {
+    const std::string rendered = template_->render(messages, options, variables);
+    if (text != nullptr) *text = rendered;
+    return tokenizer.encode(rendered, false);  // the template writes the begin token itself
+  } catch (const Error& error) {
+    throw ApiError(400, std::string("messages: the chat template refuses them: ") + error.what(), "messages");
+  }
+}
+
+Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_length,
+                                 std::uint64_t seed) const {
+  const GenerationDefaults& defaults = files_.generation;
+  const bool model_samples = defaults.do_sample.value_or(false);
+  Request sequence;
+  SamplingSettings& sampling = sequence.sampling;
+  // As OpenAI's API says: 1 unless asked for. What the model's files recommend comes before that.
+  const double recommended = model_samples ? defaults.temperature.value_or(1.0) : 1.0;
+  sampling.temperature = static_cast<float>(request.temperature.value_or(recommended));
+  if (request.top_k)
+    sampling.top_k = static_cast<std::int32_t>(*request.top_k);
+  else if (model_samples && sampling.temperature > 0)
+    sampling.top_k = defaults.top_k.value_or(0);
+  if (request.top_p)
+    sampling.top_p = static_cast<float>(*request.top_p);
+  else if (model_samples && sampling.temperature > 0)
+    sampling.top_p = static_cast<float>(defaults.top_p.value_or(1.0));
+  sampling.min_p = static_cast<float>(request.min_p.value_or(0));
+  sampling.typical_p = static_cast<float>(request.typical_p.value_or(1));
+  ProcessorSettings& processors = sequence.processors;
+  processors.presence_penalty = static_cast<float>(request.presence_penalty);
+  processors.frequency_penalty = static_cast<float>(request.frequency_penalty);
+  processors.repetition_penalty = static_cast<float>(request.repetition_penalty);
+  for (const auto& [id, bias] : request.logit_bias) processors.sequence_bias.push_back({{id}, bias});
+  sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
+
+  const std::int64_t room = most_positions_ - prompt_length;
+  if (room < 0 || (room == 0 && request.max_tokens.value_or(1) > 0))
+    throw ApiError(400,
+                   "the prompt has " + std::to_string(prompt_length) + " tokens, the context " +
+                       std::to_string(most_positions_) + ": shorten the prompt",
+                   request.endpoint == Endpoint::kChatCompletions ? "messages" : "prompt",
+                   "context_length_exceeded");
+  sequence.max_tokens = static_cast<std::int32_t>(std::min(room, request.max_tokens.value_or(room)));
+  sequence.min_tokens =
+      static_cast<std::int32_t>(std::min<std::int64_t>(request.min_tokens, sequence.max_tokens));
+  if (!request.ignore_eos) sequence.end_ids = files_.end_ids;
+  sequence.end_ids.insert(sequence.end_ids.end(), request.stop_token_ids.begin(),
+                          request.stop_token_ids.end());
+  sequence.best = static_cast<std::int32_t>(request.logprobs.value_or(0));
+  sequence.prompt_best = sequence.best;
+  sequence.score_prompt = request.echo && request.logprobs.has_value();
+  return sequence;
+}
+
+std::shared_ptr<Guide> ServedModel::guide_of(const ApiRequest& request,
+                                             const std::vector<TokenId>& end_ids) const {
+  using Form = ApiRequest::Form;
+  if (request.form == Form::kAny) return nullptr;
+  const Tokenizer& tokenizer = tokenizer_for("response_format");
+  try {
+    const Grammar grammar = request.form == Form::kJsonSchema
+                                ? grammar_of_json_schema(request.form_text, "json_schema")
+                            : request.form == Form::kRegex   ? grammar_of_regex(request.form_text)
+                            : request.form == Form::kGrammar ? grammar_of_ebnf(request.form_text, "grammar")
+                                                             : grammar_of_choices(request.form_texts);
+    // Control tokens and ids that the tokenizer does not have stand for no text.
+    std::vector<std::string> pieces(static_cast<std::size_t>(vocabulary()));
+    for (TokenId id = 0; id < std::min<std::int64_t>(tokenizer.vocabulary_size(), vocabulary()); ++id)
+      pieces[static_cast<std::size_t>(id)] = tokenizer.piece(id);
+    return make_guide(grammar, "response_format", pieces, end_ids);
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kBug) throw;
+    throw ApiError(400, error.what(), "response_format");
+  }
+}
+
+Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
+  if (request.model && *request.model != name())
+    throw ApiError(404, "the model \"" + *request.model + "\" is not served here; \"" + name() + "\" is",
+                   "model", "model_not_found");
+  check_ids(request.stop_token_ids, "stop_token_ids");
+  for (const auto& [id, bias] : request.logit_bias) check_ids({id}, "logit_bias");
+  if (!request.stop.empty()) tokenizer_for("stop");
+  Call call;
+  if (request.endpoint == Endpoint::kChatCompletions) {
+    Call::Prompt prompt;
+    prompt.tokens = encode_chat(request.messages, request.template_variables, true, &prompt.text);
+    call.prompts.push_back(std::move(prompt));
+  }
+  for (auto& given : request.prompts) {
+    Call::Prompt prompt;
+    if (auto* text = std::get_if<std::string>(&given)) {
+      prompt.tokens = encode(*text, true);
+      prompt.text = std::move(*text);
+    } else {
+      prompt.tokens = std::move(std::get<std::vector<TokenId>>(given));
+      check_ids(prompt.tokens, "prompt");
+      if (request.echo && files_.tokenizer) prompt.text = files_.tokenizer->decode(prompt.tokens);
+    }
+    if (prompt.tokens.empty()) throw ApiError(400, "prompt: has no tokens; give some text", "prompt");
+    call.prompts.push_back(std::move(prompt));
+  }
+  std::shared_ptr<Guide> guide;  // one for all: the engine's thread alone uses it from then on
+  for (const Call::Prompt& prompt : call.prompts)
+    for (std::int64_t choice = 0; choice < request.best_of; ++choice) {
+      Request sequence = sequence_of(request, static_cast<std::int64_t>(prompt.tokens.size()), seed);
+      sequence.prompt = prompt.tokens;
+      if (!guide) guide = guide_of(request, sequence.end_ids);
+      sequence.guide = guide;
+      // Choices of one prompt draw differently; a prompt draws the same whatever stands beside it.
+      sequence.stream = static_cast<std::int32_t>(choice);
+      call.sequences.push_back(std::move(sequence));
+    }
+  call.id = random_id(request.endpoint == Endpoint::kChatCompletions ? "chatcmpl-" : "cmpl-");
+  call.created = std::time(nullptr);
+  call.request = std::move(request);
+  return call;
+}
+
+}  // namespace llm_tp

@@ -1,0 +1,70 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "decoding/guide.h"
+#include "engine/model_files.h"
+#include "schedule/request.h"
+#include "serve/openai_request.h"
+#include "text/chat_template.h"
+
+namespace llm_tp {
+
+/// One API request, ready to run.
+struct Call {
+  struct Prompt {
+    std::vector<TokenId> tokens;
+    std::string text;  // where it came as text or messages
+  };
+  ApiRequest request;
+  std::vector<Prompt> prompts;
+  std::vector<Request> sequences;  // choices of the first prompt, then of the next
+  std::string id;                  // "cmpl-…"
+  std::int64_t created = 0;        // Unix time
+};
+
+/// What turning API requests into sequences needs of a model. Immutable; any thread may use it. Borrows the
+/// files.
+class ServedModel {
+ public:
+  /// most_positions: of one sequence, as the KV cache was made.
+  ServedModel(const ModelFiles& files, std::int64_t most_positions);
+
+  /// As clients name it: the last part of the model's path.
+  const std::string& name() const noexcept { return name_; }
+  const Tokenizer* tokenizer() const noexcept { return files_.tokenizer.get(); }
+  std::int64_t vocabulary() const noexcept { return files_.shape.vocabulary; }
+  std::int64_t most_positions() const noexcept { return most_positions_; }
+
+  /// Where the request names no seed, its draws start from `seed`. Errors: ApiError: 404 for another model's
+  /// name; 400 for what this model cannot do, a prompt that is too long, ids outside the vocabulary, a
+  /// template's refusal.
+  Call prepare(ApiRequest request, std::uint64_t seed) const;
+  /// Errors: as prepare.
+  std::vector<TokenId> encode(const std::string& text, bool add_special) const;
+  std::vector<TokenId> encode_chat(const std::string& messages, const std::string& variables, bool generate,
+                                   std::string* text = nullptr) const;
+  std::string decode(const std::vector<TokenId>& ids) const;
+
+ private:
+  Call::Prompt chat_prompt(const ApiRequest& request) const;
+  std::shared_ptr<Guide> guide_of(const ApiRequest& request, const std::vector<TokenId>& end_ids) const;
+  void check_ids(const std::vector<TokenId>& ids, const char* field) const;
+  const Tokenizer& tokenizer_for(const char* field) const;
+  Request sequence_of(const ApiRequest& request, std::int64_t prompt_length, std::uint64_t seed) const;
+
+  const ModelFiles& files_;
+  std::string name_;
+  std::int64_t most_positions_;
+  std::unique_ptr<ChatTemplate> template_;  // null: the model has none
+  std::string template_error_;              // why it cannot be used
+  ChatOptions template_options_;
+};
+
+/// A request's id: prefix and 24 random hexadecimal digits.
+std::string random_id(const std::string& prefix);
+
+}  // namespace llm_tp

@@ -1,0 +1,158 @@
+#include "serve/http_server.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <thread>
+
+#include "harbour.h"
+#include "http_client.h"
+#include "serve/json_text.h"
+#include "temporary_folder.h"
+
+namespace llm_tp {
+namespace {
+
+ServeConfig config_of_test() {
+  ServeConfig config;
+  config.port = 0;
+  config.max_body = 4096;
+  config.max_queue = 3;
+  return config;
+}
+
+/// Serves the harbour model while `client` runs on a thread of its own; then drains.
+void with_server(const ServeConfig& config, std::int64_t max_batch,
+                 const std::function<void(std::uint16_t port, EngineService&)>& client) {
+  Api api(config, {});
+  HttpServer server(config, api);
+  {
+    HttpClient early(server.port());
+    early.send(get("/health"));
+    EXPECT_TRUE(early.read_to_end().starts_with("HTTP/1.1 503")) << "it loads still";
+  }
+  with_harbour(1, max_batch, [&](Leader& leader, const ModelFiles& files) {
+    const ServedModel model(files, 128);
+    EngineService service(leader, max_batch);
+    api.open(model, service);
+    std::thread thread([&] {
+      client(server.port(), service);
+      api.drain();
+    });
+    service.run();
+    thread.join();
+    server.finish();
+    EXPECT_EQ(service.state().pages_in_use, 0);
+  });
+}
+
+std::string ask(std::uint16_t port, const std::string& request) {
+  HttpClient client(port);
+  client.send(request);
+  return client.read_to_end();
+}
+std::string status_of(const std::string& reply) { return reply.substr(9, 3); }
+Json body_of(const std::string& reply) { return Json::parse(reply.substr(reply.find("\r\n\r\n") + 4)); }
+
+TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
+  with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
+    EXPECT_EQ(status_of(ask(port, get("/health"))), "200");
+    EXPECT_EQ(body_of(ask(port, get("/v1/models")))["data"][0]["id"], "hf");
+    const Json answer =
+        body_of(ask(port, post("/v1/completions", R"({"prompt":"The gull","max_tokens":3})")));
+    EXPECT_EQ(answer["usage"]["completion_tokens"], 3);
+    EXPECT_EQ(body_of(ask(port, post("/detokenize", R"({"tokens":[5,9]})"))).size(), 1u);
+    EXPECT_NE(ask(port, get("/metrics")).find("llm_tp_requests_running 0"), std::string::npos);
+    for (const auto& [request, status] : std::vector<std::pair<std::string, std::string>>{
+             {get("/nope"), "404"},
+             {get("/v1/completions"), "405"},
+             {post("/v1/completions", "{]"), "400"},
+             {post("/v1/completions", R"({"prompt":"a","model":"nobody"})"), "404"},
+             {post("/v1/completions", std::string(5000, ' ')), "413"},
+             {get("/health", "X: " + std::string(20000, 'x') + "\r\n"), "431"},
+             {"NONSENSE\r\n\r\n", "400"}}) {
+      const std::string reply = ask(port, request);
+      EXPECT_EQ(status_of(reply), status) << request.substr(0, 60);
+      EXPECT_TRUE(body_of(reply)["error"].contains("message"));
+    }
+  });
+}
+
+TEST(HttpServer, OneConnectionAsksManyTimesAndStreamsBetween) {
+  with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
+    HttpClient client(port);
+    for (int i = 0; i < 3; ++i) {
+      client.send(post("/v1/completions",
+                       R"({"prompt":"The gull","max_tokens":4,"stream":true,"ignore_eos":true})", ""));
+      const std::string events = client.read_until("[DONE]\n\n\r\n0\r\n\r\n");
+      EXPECT_NE(events.find("\"finish_reason\":\"length\""), std::string::npos) << events;
+      client.send(post("/tokenize", R"({"prompt":"The gull"})", ""));
+      EXPECT_NE(client.read_until("}").find("\"tokens\""), std::string::npos);
+    }
+  });
+}
+
+TEST(HttpServer, AClientThatLeavesIsCancelledRunningAndWaiting) {
+  ServeConfig config = config_of_test();
+  with_server(config, 1, [&](std::uint16_t port, EngineService& service) {
+    const std::string longest =
+        R"({"prompt":"The gull","max_tokens":120,"ignore_eos":true,"n":1,"stream":true})";
+    HttpClient running(port), waiting(port);
+    running.send(post("/v1/completions", longest));
+    running.read_until("data:");
+    waiting.send(post("/v1/completions", R"({"prompt":"A boat","max_tokens":120,"ignore_eos":true})"));
+    waiting.close();
+    running.close();
+    // The engine goes on with nothing: both left it, however far they had come.
+    while (service.state().jobs_running + service.state().jobs_waiting + service.waiting() > 0)
+      std::this_thread::yield();
+  });
+}
+
+TEST(HttpServer, AFullQueueIs429WithATime) {
+  ServeConfig config = config_of_test();
+  config.max_queue = 1;
+  with_server(config, 1, [&](std::uint16_t port, EngineService& service) {
+    const std::string longest =
+        post("/v1/completions", R"({"prompt":"The gull","max_tokens":120,"ignore_eos":true,"n":8})");
+    HttpClient running(port), waiting(port);
+    running.send(longest);
+    while (service.state().jobs_running == 0 && service.state().sequences_running == 0)
+      std::this_thread::yield();
+    waiting.send(longest);
+    while (service.waiting() == 0) std::this_thread::yield();
+    const std::string reply = ask(port, longest);
+    EXPECT_EQ(status_of(reply), "429");
+    EXPECT_NE(reply.find("Retry-After: 1"), std::string::npos);
+  });
+}
+
+TEST(HttpServer, KeysOpenTheApiAndAreNotNeededForHealth) {
+  const TemporaryFolder folder;
+  ServeConfig config = config_of_test();
+  config.api_key_file = folder / "keys";
+  write_file(config.api_key_file, "s3cret\nother\n");
+  with_server(config, 1, [](std::uint16_t port, EngineService&) {
+    EXPECT_EQ(status_of(ask(port, get("/health"))), "200");
+    EXPECT_EQ(status_of(ask(port, get("/v1/models"))), "401");
+    EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer wrong1\r\n"))), "401");
+    EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer s3cret\r\n"))), "200");
+    EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer other\r\n"))), "200");
+  });
+}
+
+TEST(HttpServer, TheRequestLogHoldsNoText) {
+  const TemporaryFolder folder;
+  ServeConfig config = config_of_test();
+  config.request_log = folder / "requests.jsonl";
+  with_server(config, 1, [](std::uint16_t port, EngineService&) {
+    ask(port, post("/v1/completions", R"({"prompt":"Lighthouse keeper","max_tokens":2})"));
+  });
+  const auto lines = lines_of(config.request_log);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(Json::parse(lines[0])["completion_tokens"], 2);
+  EXPECT_EQ(lines[0].find("Lighthouse"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace llm_tp

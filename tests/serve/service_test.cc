@@ -1,0 +1,165 @@
+#include "engine/service.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <thread>
+
+#include "harbour.h"
+
+namespace llm_tp {
+namespace {
+
+/// Keeps the tokens of one job.
+class Listener : public JobListener {
+ public:
+  explicit Listener(std::size_t sequences, std::size_t enough = 1000) : tokens(sequences), enough_(enough) {}
+  bool progress(std::size_t sequence, const Progress& progress) override {
+    if (progress.new_token) tokens[sequence].push_back(progress.row.token);
+    return tokens[sequence].size() < enough_;
+  }
+  void over(JobEnd how, const std::string&) override { end.set_value(how); }
+
+  std::vector<std::vector<TokenId>> tokens;
+  std::promise<JobEnd> end;
+
+ private:
+  std::size_t enough_;
+};
+
+Request request_of(TokenId first, std::int32_t max_tokens) {
+  Request request;
+  request.prompt = {1, first, 9};
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0.8f;
+  request.sampling.seed = static_cast<std::uint64_t>(first);
+  return request;
+}
+
+Job job_of(std::vector<Request> sequences, const std::shared_ptr<Listener>& listener) {
+  return {std::move(sequences), listener, std::nullopt};
+}
+
+TEST(EngineService, ManyAtOnceSayWhatEachSaysAlone) {
+  constexpr int kJobs = 20;
+  std::vector<std::vector<TokenId>> alone;
+  for (const std::int64_t most : {1, 7})
+    for (const int ranks : {1, 2})
+      with_harbour(ranks, most, [&](Leader& leader, const ModelFiles&) {
+        EngineService service(leader, most);
+        std::vector<std::shared_ptr<Listener>> listeners;
+        for (int i = 0; i < kJobs; ++i) {
+          listeners.push_back(std::make_shared<Listener>(1));
+          service.submit(job_of({request_of(i + 5, 4 + i % 5)}, listeners.back()));
+        }
+        while (service.step()) EXPECT_LE(service.state().sequences_running, most);
+        for (int i = 0; i < kJobs; ++i) {
+          EXPECT_EQ(listeners[static_cast<std::size_t>(i)]->end.get_future().get(), JobEnd::kDone);
+          const auto& tokens = listeners[static_cast<std::size_t>(i)]->tokens[0];
+          if (static_cast<int>(alone.size()) < kJobs) alone.push_back(tokens);
+          EXPECT_EQ(tokens, alone[static_cast<std::size_t>(i)]);
+        }
+        EXPECT_EQ(service.state().pages_in_use, 0);
+      });
+}
+
+TEST(EngineService, JobsAreCancelledRunningAndWaiting) {
+  with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader, 2);
+    std::vector<std::shared_ptr<Listener>> listeners;
+    std::vector<JobId> ids;
+    for (int i = 0; i < 3; ++i) {
+      listeners.push_back(std::make_shared<Listener>(2));
+      ids.push_back(service.submit(job_of({request_of(5, 50), request_of(6, 50)}, listeners.back())));
+    }
+    service.step();
+    EXPECT_EQ(service.state().jobs_waiting, 2);
+    service.cancel(ids[0]);
+    service.cancel(ids[2]);
+    service.step();
+    EXPECT_EQ(listeners[0]->end.get_future().get(), JobEnd::kCancelled);
+    EXPECT_EQ(listeners[2]->end.get_future().get(), JobEnd::kCancelled);
+    EXPECT_EQ(service.state().jobs_waiting, 0);
+    EXPECT_EQ(service.state().sequences_running, 2);
+    while (service.step()) {
+    }
+    EXPECT_EQ(listeners[1]->end.get_future().get(), JobEnd::kDone);
+    EXPECT_EQ(service.state().pages_in_use, 0);
+  });
+}
+
+TEST(EngineService, AListenerThatHasEnoughEndsItsSequence) {
+  with_harbour(1, 4, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader, 4);
+    const auto listener = std::make_shared<Listener>(1, 3);
+    service.submit(job_of({request_of(5, 50)}, listener));
+    int steps = 0;
+    while (service.step()) ++steps;
+    EXPECT_EQ(listener->tokens[0].size(), 3u);
+    EXPECT_EQ(steps, 3);
+    EXPECT_EQ(service.state().pages_in_use, 0);
+  });
+}
+
+TEST(EngineService, ADeadlineThatIsOverEndsTheJob) {
+  with_harbour(1, 4, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader, 4);
+    const auto late = std::make_shared<Listener>(1), early = std::make_shared<Listener>(1);
+    Job job = job_of({request_of(5, 50)}, late);
+    job.deadline = std::chrono::steady_clock::now();
+    service.submit(std::move(job));
+    Job in_time = job_of({request_of(5, 3)}, early);
+    in_time.deadline = std::chrono::steady_clock::now() + std::chrono::hours(1);
+    service.submit(std::move(in_time));
+    while (service.step()) {
+    }
+    EXPECT_EQ(late->end.get_future().get(), JobEnd::kTimedOut);
+    EXPECT_EQ(early->end.get_future().get(), JobEnd::kDone);
+  });
+}
+
+TEST(EngineService, RequestsOfManyThreadsAreAllAnsweredThenItDrains) {
+  with_harbour(2, 4, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader, 4);
+    std::thread clients([&] {
+      std::vector<std::thread> threads;
+      for (int t = 0; t < 4; ++t)
+        threads.emplace_back([&service, t] {
+          for (int i = 0; i < 5; ++i) {
+            const auto listener = std::make_shared<Listener>(1);
+            auto end = listener->end.get_future();
+            const JobId id = service.submit(job_of({request_of(5 + t, 5)}, listener));
+            if (i == 2) service.cancel(id);
+            const JobEnd how = end.get();
+            EXPECT_TRUE(how == JobEnd::kDone || (i == 2 && how == JobEnd::kCancelled));
+          }
+        });
+      for (std::thread& thread : threads) thread.join();
+      service.drain();
+      const auto listener = std::make_shared<Listener>(1);
+      auto end = listener->end.get_future();
+      service.submit(job_of({request_of(5, 5)}, listener));
+    });
+    service.run();
+    clients.join();
+    service.step();
+    EXPECT_EQ(service.state().pages_in_use, 0);
+  });
+}
+
+TEST(EngineService, StoppingCancelsWhatRuns) {
+  with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader, 2);
+    const auto running = std::make_shared<Listener>(1), waiting = std::make_shared<Listener>(2);
+    service.submit(job_of({request_of(5, 100)}, running));
+    service.submit(job_of({request_of(5, 100), request_of(6, 100)}, waiting));
+    service.step();
+    service.stop();
+    service.run();
+    EXPECT_EQ(running->end.get_future().get(), JobEnd::kCancelled);
+    EXPECT_EQ(waiting->end.get_future().get(), JobEnd::kCancelled);
+  });
+}
+
+}  // namespace
+}  // namespace llm_tp
