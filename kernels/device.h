@@ -29,12 +29,20 @@ class DeviceBuffer {
   std::size_t bytes_ = 0;
 };
 
+/// For weights whose columns have scales of their own (has_column_scales): which of this rank's columns share
+/// one.
+struct ColumnGroupsOfRank {
+  std::vector<std::uint16_t> of_column;  // [columns()]
+  int count = 0;
+};
+
 /// The part of a weight matrix W [N, K] that one rank holds, in the layout its device computes with.
 struct WeightSpec {
   DType dtype = DType::kF32;  // stays so in memory
   std::int64_t rows = 0;      // N of this rank, any number >= 0
   LeafCut cut;                // of the whole layer's K
   Range leaves;               // the run of leaves this rank holds; its K is cut.columns_of(leaves)
+  std::shared_ptr<const ColumnGroupsOfRank> column_groups = nullptr;
   std::int64_t columns() const noexcept { return cut.columns_of(leaves).size(); }
 };
 
@@ -137,7 +145,7 @@ class DeviceBackend {
 
   /// Bytes that pack() will take for spec.
   virtual std::int64_t packed_bytes(const WeightSpec& spec) const = 0;
-  /// Reads all rows and packs them, on all threads. dtypes: f32, f16, bf16, q8_0, q4_0, q4_1.
+  /// Reads all rows and packs them, on all threads. Any dtype but i32.
   virtual std::unique_ptr<PackedWeight> pack(const WeightSpec& spec, const RowReader& read) = 0;
   virtual std::int64_t kv_bytes(const KvShape& shape) const = 0;
   virtual std::unique_ptr<KvCache> make_kv_cache(const KvShape& shape) = 0;

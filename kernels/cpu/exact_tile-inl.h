@@ -40,11 +40,17 @@ class WidenedBlock {
 
 /// Calls step(w, k) for k of [k0, k1): w[Panels * kParts], the weights of neighbouring panels at k.
 template <DType D, int Panels, bool Prefetch, class Step>
-inline void each_k(const std::byte* panels, std::int64_t panel_bytes, std::int64_t k0, std::int64_t k1,
+inline void each_k(const LinearJob& job, const std::byte* panels, std::int64_t k0, std::int64_t k1,
                    const Step& step) {
   using Layout = PackedLayout<D>;
+  const std::int64_t panel_bytes = job.panel_bytes;
   F w[Panels * kParts];
-  if constexpr (!Layout::kQuantised) {
+  if constexpr (Layout::kGrouped) {
+    if constexpr (Layout::kByColumn)
+      each_column_k<Layout, Panels>(job, panels, k0, k1, step);
+    else
+      each_grouped_k<Layout, Panels>(job, panels, k0, k1, step);
+  } else if constexpr (!Layout::kQuantised) {
     const std::byte* p = panels + Layout::kBytes * k0;
     for (std::int64_t k = k0; k < k1; ++k, p += Layout::kBytes) {
 #pragma GCC unroll 8
@@ -86,7 +92,7 @@ void exact_tile(const LinearJob& job, std::int64_t panel, std::int64_t t) {
     F sum[Rows * kSums];
 #pragma GCC unroll 16
     for (F& s : sum) s = Vec::zero();
-    each_k<D, Panels, Rows <= 4>(w, job.panel_bytes, k0, k1, [&](const F* weights, std::int64_t k) {
+    each_k<D, Panels, Rows <= 4>(job, w, k0, k1, [&](const F* weights, std::int64_t k) {
 #pragma GCC unroll 8
       for (int i = 0; i < Rows; ++i) {
         const F xv = Vec::broadcast(x[i][k]);

@@ -1,11 +1,13 @@
 #include "kernels/cpu/linear.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/linear_kernels.h"
+#include "kernels/cpu/packed_kind.h"
 
 namespace llm_tp {
 namespace {
@@ -19,11 +21,12 @@ constexpr std::int64_t kWeightBytes = 256 << 10;  // of a chunk when there are f
 struct RoundedStorage {
   std::vector<std::int8_t> q;
   std::vector<float> d, dsum;
-  std::vector<std::int32_t> minus8q;
+  std::vector<std::int32_t> half, minus8q;
   cpu::RoundedRows reserve(std::int64_t rows, std::int64_t columns) {
     const auto n = static_cast<std::size_t>(rows * columns);
-    if (q.size() < n) q.resize(n), d.resize(n / 32), dsum.resize(n / 32), minus8q.resize(n / 32);
-    return {q.data(), d.data(), dsum.data(), minus8q.data()};
+    if (q.size() < n)
+      q.resize(n), d.resize(n / 32), dsum.resize(n / 32), half.resize(n / 32), minus8q.resize(n / 32);
+    return {q.data(), d.data(), dsum.data(), half.data(), minus8q.data()};
   }
 };
 
@@ -69,6 +72,12 @@ void linear(ThreadPool& pool, TensorView out, TensorView x, const CpuPackedWeigh
   job.x = x.row(0), job.x_stride = x.row_stride;
   job.out = out.row(0), job.out_stride = out.row_stride, job.root_stride = plane_rows * out.row_stride;
   job.bias = bias;
+  const cpu::PackedKind& kind = cpu::packed_kind(spec.dtype);
+  job.block_bytes = kind.block_bytes, job.block_mask = kind.columns - 1;
+  job.block_shift = std::countr_zero(static_cast<std::uint64_t>(kind.columns));
+  if (spec.column_groups)
+    job.column_groups = spec.column_groups->of_column.data(),
+    job.column_group_count = spec.column_groups->count;
   const cpu::LinearKernels& kernels = kernels_in_use();
   const cpu::WeightKernels& weights = kernels_of(kernels, spec.dtype);
   const bool int8 = weights.int8 != nullptr && activations == ActivationKind::kInt8;

@@ -2,8 +2,8 @@
 
 #include <cstddef>
 
+#include "kernels/cpu/group_layout.h"
 #include "kernels/cpu/linear_kernels.h"
-#include "kernels/cpu/packed_layout.h"
 
 // Compiled with AVX2, FMA and F16C. Every function here has internal linkage: see vector_avx2-inl.h.
 
@@ -14,7 +14,11 @@ namespace {
 
 #include "kernels/cpu/tile-inl.h"
 
+#include "kernels/cpu/group_exact-inl.h"
+
 #include "kernels/cpu/exact_tile-inl.h"
+
+#include "kernels/cpu/group_int8-inl.h"
 
 #include "kernels/cpu/int8_tile_avx2-inl.h"
 

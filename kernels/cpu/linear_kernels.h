@@ -22,6 +22,7 @@ struct RoundedRows {
   std::int8_t* q;
   float* d;               // scale
   float* dsum;            // scale * sum of q
+  std::int32_t* half;     // sum of the first 16 of q
   std::int32_t* minus8q;  // -8 * sum of q: what an offset of 8 in the weights' quants adds too much
 };
 
@@ -35,7 +36,11 @@ struct LinearJob {
   RoundedRows rounded;  // x for the int8 kernels
   float* out;           // [R,T,N]
   std::int64_t out_stride, root_stride;
-  const float* bias;  // or null
+  const float* bias;                     // or null
+  std::int64_t block_bytes, block_mask;  // of group_layout.h: a block, its columns less one
+  int block_shift;                       // log2 of its columns
+  const std::uint16_t* column_groups;    // [K] where columns have factors of their own
+  std::int64_t column_group_count;
 };
 
 /// Panels [begin, end), rows [t0, t1) of x; t0 and t1 are borders of tiles.

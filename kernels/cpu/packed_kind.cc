@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "kernels/cpu/packed_layout.h"
+#include "kernels/cpu/group_layout.h"
 
 namespace llm_tp::cpu {
 namespace {
@@ -24,21 +24,24 @@ float widened(const std::byte* at) {
 }
 
 template <DType D>
-void pack_plain(const std::byte* row, std::int64_t columns, std::int64_t lane, std::byte* panel) {
+void pack_plain(const WeightSpec& spec, const std::byte* row, std::int64_t lane, std::byte* panel) {
+  const std::int64_t columns = spec.columns();
   constexpr int kSize = PackedLayout<D>::kBytes / kPanelRows;
   for (std::int64_t k = 0; k < columns; ++k)
     std::memcpy(panel + (k * kPanelRows + lane) * kSize, row + k * kSize, kSize);
 }
 
 template <DType D>
-void unpack_plain(const std::byte* panel, std::int64_t columns, std::int64_t lane, float* out) {
+void unpack_plain(const WeightSpec& spec, const std::byte* panel, std::int64_t lane, float* out) {
+  const std::int64_t columns = spec.columns();
   constexpr int kSize = PackedLayout<D>::kBytes / kPanelRows;
   for (std::int64_t k = 0; k < columns; ++k) out[k] = widened<D>(panel + (k * kPanelRows + lane) * kSize);
 }
 
 /// ggml's blocks of 32: f16 d, f16 m where there is one, then the quants, whose nibbles lie as the panel's.
 template <DType D>
-void pack_block32(const std::byte* row, std::int64_t columns, std::int64_t lane, std::byte* panel) {
+void pack_block32(const WeightSpec& spec, const std::byte* row, std::int64_t lane, std::byte* panel) {
+  const std::int64_t columns = spec.columns();
   using Layout = PackedLayout<D>;
   for (std::int64_t b = 0; b < columns / 32; ++b, panel += Layout::kBytes) {
     std::memcpy(panel + Layout::kScales + 2 * lane, row, 2);
@@ -54,7 +57,8 @@ void pack_block32(const std::byte* row, std::int64_t columns, std::int64_t lane,
 }
 
 template <DType D>
-void unpack_block32(const std::byte* panel, std::int64_t columns, std::int64_t lane, float* out) {
+void unpack_block32(const WeightSpec& spec, const std::byte* panel, std::int64_t lane, float* out) {
+  const std::int64_t columns = spec.columns();
   using Layout = PackedLayout<D>;
   for (std::int64_t b = 0; b < columns / 32; ++b, panel += Layout::kBytes, out += 32) {
     const std::byte* quants = panel + Layout::kQuants + 4 * lane;
@@ -88,7 +92,16 @@ constexpr std::array kKinds{plain<DType::kF32>(),    plain<DType::kF16>(),    pl
 
 }  // namespace
 
+std::int64_t PackedKind::panel_bytes(const WeightSpec& spec) const {
+  if (!has_column_scales(dtype)) return spec.columns() / columns * block_bytes;
+  const std::int64_t codes = dtype == DType::kInt4Columns
+                                 ? PackedLayout<DType::kInt4Columns>::code_bytes(spec.columns())
+                                 : PackedLayout<DType::kInt8Columns>::code_bytes(spec.columns());
+  return codes + spec.column_groups->count * ColumnLayout<true>::kGroup;
+}
+
 const PackedKind& packed_kind(DType dtype) {
+  if (const PackedKind* kind = group_kind(dtype)) return *kind;
   for (const PackedKind& kind : kKinds)
     if (kind.dtype == dtype) return kind;
   throw_bug("packed_kind", __FILE__, __LINE__,

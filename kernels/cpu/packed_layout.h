@@ -19,7 +19,7 @@ struct PackedLayout;
 /// Plain numbers: per k 16 of them.
 template <class Stored>
 struct PlainLayout {
-  static constexpr bool kQuantised = false;
+  static constexpr bool kQuantised = false, kGrouped = false;
   static constexpr int kColumns = 1;  // k of a block
   static constexpr int kBytes = kPanelRows * static_cast<int>(sizeof(Stored));
 };
@@ -32,17 +32,17 @@ struct PackedLayout<DType::kBF16> : PlainLayout<std::uint16_t> {};
 
 template <>
 struct PackedLayout<DType::kQ8_0> {  // int8 q
-  static constexpr bool kQuantised = true, kHasMinimum = false, kNibbles = false;
+  static constexpr bool kQuantised = true, kGrouped = false, kHasMinimum = false, kNibbles = false;
   static constexpr int kColumns = 32, kScales = 0, kQuants = 32, kBytes = 544;
 };
 template <>
 struct PackedLayout<DType::kQ4_0> {  // w = d * (q - 8)
-  static constexpr bool kQuantised = true, kHasMinimum = false, kNibbles = true;
+  static constexpr bool kQuantised = true, kGrouped = false, kHasMinimum = false, kNibbles = true;
   static constexpr int kColumns = 32, kScales = 0, kQuants = 32, kBytes = 288;
 };
 template <>
 struct PackedLayout<DType::kQ4_1> {  // w = d * q + m
-  static constexpr bool kQuantised = true, kHasMinimum = true, kNibbles = true;
+  static constexpr bool kQuantised = true, kGrouped = false, kHasMinimum = true, kNibbles = true;
   static constexpr int kColumns = 32, kScales = 0, kMinima = 32, kQuants = 64, kBytes = 320;
 };
 

@@ -11,10 +11,7 @@ namespace {
 using cpu::kPanelRows;
 constexpr std::int64_t kReadAhead = 4096;  // bytes that the kernels' prefetches reach beyond the last panel
 
-std::int64_t panel_bytes_of(const WeightSpec& spec) {
-  const cpu::PackedKind& kind = cpu::packed_kind(spec.dtype);
-  return spec.columns() / kind.columns * kind.block_bytes;
-}
+std::int64_t panel_bytes_of(const WeightSpec& spec) { return cpu::packed_kind(spec.dtype).panel_bytes(spec); }
 
 }  // namespace
 
@@ -40,14 +37,14 @@ std::unique_ptr<CpuPackedWeight> pack_weight(ThreadPool& pool, HostArena& memory
     raw.resize(static_cast<std::size_t>(stored * rows.size()));
     read(rows, raw.data());
     for (std::int64_t r = 0; r < rows.size(); ++r)
-      kind.pack(raw.data() + r * stored, spec.columns(), r, weight->panel(panel));
+      kind.pack(spec, raw.data() + r * stored, r, weight->panel(panel));
   });
   return weight;
 }
 
 void unpack_row(const CpuPackedWeight& weight, std::int64_t row, float* out) {
   cpu::packed_kind(weight.spec().dtype)
-      .unpack(weight.panel(row / kPanelRows), weight.spec().columns(), row % kPanelRows, out);
+      .unpack(weight.spec(), weight.panel(row / kPanelRows), row % kPanelRows, out);
 }
 
 }  // namespace llm_tp

@@ -10,14 +10,16 @@ inline void round_block(const float* x, const RoundedRows& out, std::int64_t at)
   const float amax = __builtin_bit_cast(float, Vec::largest_lane(most));
   const float inverse = amax > 1e-30f ? 127.0f / amax : 0.0f;
   std::int8_t* q = out.q + 32 * at;
-  V all = Vec::ints(0);
+  V all = Vec::ints(0), first = all;
   for (int v = 0; v < kVectors; ++v) {
     const V n = Vec::to_int(Vec::mul(Vec::load(x + v * Vec::kLanes), Vec::broadcast(inverse)));
     all = Vec::add_ints(all, n);
+    if (v == kVectors / 2 - 1) first = all;
     Vec::store_low_bytes(q + v * Vec::kLanes, n);
   }
   const std::int32_t sum = Vec::sum_lanes(all);
   out.d[at] = amax / 127.0f;
+  out.half[at] = Vec::sum_lanes(first);
   out.dsum[at] = out.d[at] * static_cast<float>(sum);
   out.minus8q[at] = static_cast<std::int32_t>(0u - 8u * static_cast<std::uint32_t>(sum));
 }

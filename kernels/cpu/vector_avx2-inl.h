@@ -48,6 +48,34 @@ struct Vec {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), both);
   }
 
+  // Bytes and 16-bit integers of neighbouring lanes, widened.
+  static V from_i8(const std::byte* p) { return _mm256_cvtepi8_epi32(eighth(p)); }
+  static V from_u8(const std::byte* p) { return _mm256_cvtepu8_epi32(eighth(p)); }
+  static V from_i16(const std::byte* p) { return _mm256_cvtepi16_epi32(half(p)); }
+  static V mul_ints(V a, V b) { return _mm256_mullo_epi32(a, b); }
+  /// Replaces bytes 0 to 15 by those of the table.
+  static V look_up(const std::int8_t* table, V index) {
+    return _mm256_shuffle_epi8(
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
+  }
+  /// total + the sum of the four products of bytes of each lane: q, signed or not, |q| <= 128 times x,
+  /// signed, |x| <= 127. Two products fit 16 bits.
+  template <bool Signed>
+  static V dot(V total, V q, V x) {
+    const V pairs = Signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q))
+                           : _mm256_maddubs_epi16(q, x);
+    return _mm256_add_epi32(total, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  /// e4m3 in the low byte of each lane; what lies above is ignored.
+  static F from_e4m3(V v) {
+    const V magnitude = bits_and(v, ints(0x7f));
+    const F scaled = mul(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 20)), broadcast(0x1p120f));
+    const V nan = bits_and(_mm256_cmpeq_epi32(magnitude, ints(0x7f)), ints(0x7fc00000));
+    const V sign = _mm256_slli_epi32(bits_and(v, ints(0x80)), 24);
+    return _mm256_or_ps(scaled, _mm256_castsi256_ps(_mm256_or_si256(nan, sign)));
+  }
+
  private:
+  static __m128i eighth(const std::byte* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
   static __m128i half(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 };

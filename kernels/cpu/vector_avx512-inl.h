@@ -36,6 +36,29 @@ struct Vec {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
   }
 
+  static V from_i8(const std::byte* p) { return _mm512_cvtepi8_epi32(quarter(p)); }
+  static V from_u8(const std::byte* p) { return _mm512_cvtepu8_epi32(quarter(p)); }
+  static V from_i16(const std::byte* p) { return _mm512_cvtepi16_epi32(half(p)); }
+  static V mul_ints(V a, V b) { return _mm512_mullo_epi32(a, b); }
+  static V look_up(const std::int8_t* table, V index) {
+    return _mm512_shuffle_epi8(
+        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
+  }
+  template <bool Signed>
+  static V dot(V total, V q, V x) {
+    if constexpr (!Signed) return _mm512_dpbusd_epi32(total, q, x);
+    const V signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(q), _mm512_setzero_si512(), x);
+    return _mm512_dpbusd_epi32(total, _mm512_abs_epi8(q), signed_x);
+  }
+  static F from_e4m3(V v) {
+    const V magnitude = bits_and(v, ints(0x7f));
+    const F scaled = mul(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 20)), broadcast(0x1p120f));
+    const V nan = _mm512_maskz_mov_epi32(_mm512_cmpeq_epi32_mask(magnitude, ints(0x7f)), ints(0x7fc00000));
+    const V sign = _mm512_slli_epi32(bits_and(v, ints(0x80)), 24);
+    return _mm512_castsi512_ps(_mm512_or_si512(bits(scaled), _mm512_or_si512(nan, sign)));
+  }
+
  private:
+  static __m128i quarter(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static __m256i half(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 };

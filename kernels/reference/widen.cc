@@ -1,9 +1,8 @@
 #include "kernels/reference/widen.h"
 
 #include <cstring>
-#include <string>
 
-#include "base/error.h"
+#include "base/blocks/block.h"
 
 namespace llm_tp {
 namespace {
@@ -14,46 +13,33 @@ T read(const std::byte* from) {
   std::memcpy(&value, from, sizeof(T));
   return value;
 }
-double half(const std::byte* from) { return f16_to_f32(read<std::uint16_t>(from)); }
 
-// One block of 32 nibbles: w = d * (q - offset) + minimum.
-void widen_nibbles(double* out, const std::byte* nibbles, double d, int offset, double minimum) {
-  for (int i = 0; i < 16; ++i) {
-    const int byte = std::to_integer<int>(nibbles[i]);
-    out[i] = d * ((byte & 15) - offset) + minimum;
-    out[i + 16] = d * ((byte >> 4) - offset) + minimum;
-  }
+double exact(DType dtype, const Block& block, int i) {
+  const std::int8_t code = block.code[static_cast<std::size_t>(i)];
+  const double value = is_fp8(dtype) ? e4m3_to_f32(static_cast<std::uint8_t>(code)) : code + block.offset;
+  return block.scale_of(i) * value - (block.has_minima ? block.minimum_of(i) : 0.0);
 }
 
 }  // namespace
 
 std::vector<double> widen(DType dtype, const std::byte* from, std::int64_t elements) {
   std::vector<double> out(static_cast<std::size_t>(elements));
-  const std::int64_t blocks = elements / block_elements(dtype);
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    const std::byte* at = from + b * block_bytes(dtype);
-    double* to = out.data() + b * block_elements(dtype);
+  Block block;
+  for (std::int64_t i = 0; i < elements; i += block_elements(dtype), from += block_bytes(dtype)) {
+    double* to = out.data() + i;
     switch (dtype) {
       case DType::kF32:
-        *to = read<float>(at);
+        *to = read<float>(from);
         break;
       case DType::kF16:
-        *to = half(at);
+        *to = f16_to_f32(read<std::uint16_t>(from));
         break;
       case DType::kBF16:
-        *to = bf16_to_f32(read<std::uint16_t>(at));
-        break;
-      case DType::kQ8_0:
-        for (int i = 0; i < 32; ++i) to[i] = half(at) * read<std::int8_t>(at + 2 + i);
-        break;
-      case DType::kQ4_0:
-        widen_nibbles(to, at + 2, half(at), 8, 0.0);
-        break;
-      case DType::kQ4_1:
-        widen_nibbles(to, at + 4, half(at), 0, half(at + 2));
+        *to = bf16_to_f32(read<std::uint16_t>(from));
         break;
       default:
-        LLM_TP_CHECK(false, "no weight has dtype " + std::string(name_of(dtype)));
+        take_apart(dtype, from, block);
+        for (int j = 0; j < block.elements; ++j) to[j] = exact(dtype, block, j);
     }
   }
   return out;

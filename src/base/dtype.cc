@@ -11,13 +11,42 @@ struct Traits {
   std::string_view name;
   int elements, bytes;
 };
-constexpr std::array<Traits, 7> kTraits{{{DType::kF32, "f32", 1, 4},
-                                         {DType::kF16, "f16", 1, 2},
-                                         {DType::kBF16, "bf16", 1, 2},
-                                         {DType::kQ8_0, "q8_0", 32, 34},
-                                         {DType::kQ4_0, "q4_0", 32, 18},
-                                         {DType::kQ4_1, "q4_1", 32, 20},
-                                         {DType::kI32, "i32", 1, 4}}};
+constexpr std::array<Traits, kDTypes> kTraits{{
+    {DType::kF32, "f32", 1, 4},
+    {DType::kF16, "f16", 1, 2},
+    {DType::kBF16, "bf16", 1, 2},
+    {DType::kQ8_0, "q8_0", 32, 34},
+    {DType::kQ4_0, "q4_0", 32, 18},
+    {DType::kQ4_1, "q4_1", 32, 20},
+    {DType::kI32, "i32", 1, 4},
+    {DType::kQ5_0, "q5_0", 32, 22},
+    {DType::kQ5_1, "q5_1", 32, 24},
+    {DType::kQ2K, "q2_k", 256, 84},
+    {DType::kQ3K, "q3_k", 256, 110},
+    {DType::kQ4K, "q4_k", 256, 144},
+    {DType::kQ5K, "q5_k", 256, 176},
+    {DType::kQ6K, "q6_k", 256, 210},
+    {DType::kIQ4NL, "iq4_nl", 32, 18},
+    {DType::kIQ4XS, "iq4_xs", 256, 136},
+    {DType::kMXFP4, "mxfp4", 32, 17},
+    {DType::kInt4G32, "int4_g32", 32, 22},
+    {DType::kInt4G64, "int4_g64", 64, 38},
+    {DType::kInt4G128, "int4_g128", 128, 70},
+    {DType::kInt8G32, "int8_g32", 32, 38},
+    {DType::kInt8G64, "int8_g64", 64, 70},
+    {DType::kInt8G128, "int8_g128", 128, 134},
+    {DType::kFp8G32, "fp8_g32", 32, 36},
+    {DType::kFp8G64, "fp8_g64", 64, 68},
+    {DType::kFp8G128, "fp8_g128", 128, 132},
+    {DType::kInt4Columns, "int4_columns", 1, 7},
+    {DType::kInt8Columns, "int8_columns", 1, 7},
+}};
+constexpr bool in_order_of_dtypes() {
+  for (std::size_t i = 0; i < kTraits.size(); ++i)
+    if (static_cast<std::size_t>(kTraits[i].dtype) != i) return false;
+  return true;
+}
+static_assert(in_order_of_dtypes());
 const Traits& traits(DType dtype) { return kTraits[static_cast<std::size_t>(dtype)]; }
 
 }  // namespace
@@ -55,6 +84,15 @@ std::uint16_t f32_to_f16(float value) noexcept {
   }
   const std::uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
   return sign | static_cast<std::uint16_t>((rounded - 0x38000000u) >> 13);
+}
+
+float e4m3_to_f32(std::uint8_t bits) noexcept {
+  const std::uint32_t sign = std::uint32_t{bits & 0x80u} << 24;
+  const std::uint32_t magnitude = bits & 0x7fu;
+  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
+  // As f16_to_f32: the exponent's bias is 7 instead of 127.
+  const float scaled = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
 }
 
 std::uint16_t f32_to_bf16(float value) noexcept {

@@ -10,6 +10,7 @@
 #include "base/json_file.h"
 #include "weights/dummy.h"
 #include "weights/gguf_source.h"
+#include "weights/quantised/config.h"
 #include "weights/safetensors.h"
 
 namespace llm_tp {
@@ -132,6 +133,10 @@ ModelFiles open_gguf(const std::string& name, bool with_tokenizer) {
 ModelFiles open_folder(const fs::path& folder, bool dummy, bool with_tokenizer) {
   ModelFiles files;
   files.shape = ModelShape::from_config(folder / "config.json");
+  if (dummy && QuantisationConfig::from_folder(folder))
+    throw Error(ExitCode::kBadData, (folder / "config.json").string() +
+                                        ": quantization_config: dummy weights are not quantised like a "
+                                        "checkpoint's; remove the key and give --dtype");
   if (dummy)
     files.weights = dummy_weights(files.shape);
   else

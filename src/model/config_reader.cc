@@ -41,9 +41,6 @@ ModelShape ModelShape::from_config(const std::filesystem::path& config_json) {
   const nlohmann::json object = read_json_object(config_json);
   const ConfigKeys keys(object, config_json.string());
   const Family& family = family_from(keys);
-  if (keys.has("quantization_config"))
-    keys.refuse(
-        "quantization_config is not supported; use an unquantised checkpoint with --dtype, or a GGUF file");
   check_activation(keys, family.style);
   ModelShape shape;
   shape.architecture = family.architecture;

@@ -21,7 +21,10 @@ std::vector<Packing> RankLayout::column_parallel(const std::vector<TensorPart>& 
   std::vector<Packing> packings;
   for (const TensorPart& part : parts) {
     const DType dtype = dtype_of_(part.key);
-    if (packings.empty() || packings.back().dtype != dtype) {
+    // Each tensor whose columns have scales of their own has its own groups of them.
+    const bool apart =
+        !packings.empty() && has_column_scales(dtype) && packings.back().parts.back().key != part.key;
+    if (packings.empty() || packings.back().dtype != dtype || apart) {
       const LeafCut cut = LeafCut::whole(shape_.hidden, is_quantised(dtype) ? block_elements(dtype) : 16);
       packings.push_back({dtype, cut, {0, cut.leaves}, {}});
     }

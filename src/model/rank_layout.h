@@ -14,12 +14,14 @@ struct TensorPart {
   Range rows;
 };
 
-/// A packed weight to be made: its K and where its rows come from.
+/// A packed weight to be made: its K and where its rows come from. Parts whose columns have scales of their
+/// own are of one tensor.
 struct Packing {
   DType dtype;
   LeafCut cut;
   Range leaves;
   std::vector<TensorPart> parts;
+  /// Without column groups, which only the checkpoint knows.
   WeightSpec spec() const;
 };
 

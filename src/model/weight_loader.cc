@@ -4,6 +4,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <unordered_map>
 
 #include "model/rank_layout.h"
 #include "weights/weight_names.h"
@@ -22,6 +23,27 @@ void read_as(const WeightSource& source, WeightKey key, Range rows, Range column
     convert_row(stored, raw.data() + r * from, wanted, out + r * to, columns.size());
 }
 
+/// The groups that these columns are in, numbered in the order of their first columns.
+std::shared_ptr<const ColumnGroupsOfRank> column_groups(const WeightSource& source, WeightKey key,
+                                                        Range columns) {
+  const auto all = source.find(key).value().column_groups;
+  auto groups = std::make_shared<ColumnGroupsOfRank>();
+  std::unordered_map<std::int32_t, int> numbers;
+  for (std::int64_t k = columns.begin; k < columns.end; ++k) {
+    const auto [at, added] = numbers.try_emplace((*all)[static_cast<std::size_t>(k)], groups->count);
+    if (added) ++groups->count;
+    groups->of_column.push_back(static_cast<std::uint16_t>(at->second));
+  }
+  return groups;
+}
+
+WeightSpec spec_of(const WeightSource& source, const Packing& packing) {
+  WeightSpec spec = packing.spec();
+  if (has_column_scales(spec.dtype))
+    spec.column_groups = column_groups(source, packing.parts.front().key, spec.cut.columns_of(spec.leaves));
+  return spec;
+}
+
 /// Bytes of a vector in memory: a rank without any number of it still gets a buffer.
 std::int64_t vector_bytes(const std::vector<TensorPart>& parts) {
   std::int64_t numbers = 0;
@@ -31,11 +53,11 @@ std::int64_t vector_bytes(const std::vector<TensorPart>& parts) {
 
 class ByteCounter final : public WeightVisitor {
  public:
-  explicit ByteCounter(const DeviceBackend& ops) : ops_(ops) {}
+  ByteCounter(const WeightSource& source, const DeviceBackend& ops) : source_(source), ops_(ops) {}
   WeightLoader::Bytes total;
 
   void matrix(std::unique_ptr<PackedWeight>&, const Packing& packing) override {
-    const std::int64_t own = ops_.packed_bytes(packing.spec());
+    const std::int64_t own = ops_.packed_bytes(spec_of(source_, packing));
     total.weights += own;
     total.largest = std::max(total.largest, own);
   }
@@ -48,6 +70,7 @@ class ByteCounter final : public WeightVisitor {
   }
 
  private:
+  const WeightSource& source_;
   const DeviceBackend& ops_;
 };
 
@@ -77,7 +100,7 @@ class Loading final : public WeightVisitor {
 
  private:
   std::unique_ptr<PackedWeight> pack(const Packing& packing) {
-    const WeightSpec spec = packing.spec();
+    const WeightSpec spec = spec_of(source_, packing);
     const Range columns = spec.cut.columns_of(spec.leaves);
     const auto read = [&](Range rows, std::byte* out) {
       std::int64_t first = 0;  // of the part, in the packed weight
@@ -152,7 +175,7 @@ ShardUnits WeightLoader::units() const {
 WeightLoader::Bytes WeightLoader::bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const {
   const std::function<DType(WeightKey)> dtype_of = [this](WeightKey key) { return dtype(key); };
   RankWeights nothing;
-  ByteCounter counter(ops);
+  ByteCounter counter(*source_, ops);
   RankLayout(shape_, plan, rank, dtype_of).walk(nothing, counter);
   return counter.total;
 }

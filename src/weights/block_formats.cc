@@ -6,13 +6,14 @@
 #include <cstring>
 #include <string>
 
+#include "base/blocks/block.h"
 #include "base/error.h"
 #include "weights/weight_source.h"
 
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kBlock = 32;  // numbers of a block in every block format here
+constexpr std::int64_t kBlock = 32;  // numbers of a block in every format that is written here
 
 std::uint16_t load_u16(const std::byte* in) {
   std::uint16_t value;
@@ -45,11 +46,6 @@ void encode_q8_0(const float* in, std::byte* out) {
     out[2 + i] = static_cast<std::byte>(static_cast<std::uint8_t>(to_int(std::round(in[i] * factor))));
 }
 
-void decode_q8_0(const std::byte* in, float* out) {
-  const float scale = f16_to_f32(load_u16(in));
-  for (int i = 0; i < kBlock; ++i) out[i] = static_cast<float>(static_cast<std::int8_t>(in[2 + i])) * scale;
-}
-
 /// Bytes of 16 pairs: number i low, number i + 16 high.
 void store_nibbles(const std::array<int, kBlock>& values, std::byte* out) {
   for (std::size_t i = 0; i < kBlock / 2; ++i) {
@@ -57,13 +53,6 @@ void store_nibbles(const std::array<int, kBlock>& values, std::byte* out) {
     out[i] = static_cast<std::byte>(low | high << 4);
   }
 }
-void load_nibbles(const std::byte* in, std::array<int, kBlock>& values) {
-  for (std::size_t i = 0; i < kBlock / 2; ++i) {
-    values[i] = std::to_integer<int>(in[i]) & 15;
-    values[i + kBlock / 2] = std::to_integer<int>(in[i]) >> 4;
-  }
-}
-
 void encode_q4_0(const float* in, std::byte* out) {
   float farthest = 0.0f;  // with its sign; of two as far the first, as ggml does
   for (int i = 0; i < kBlock; ++i)
@@ -75,13 +64,6 @@ void encode_q4_0(const float* in, std::byte* out) {
   std::array<int, kBlock> values{};
   for (std::size_t i = 0; i < kBlock; ++i) values[i] = to_int(in[i] * factor + 8.5f);
   store_nibbles(values, out + 2);
-}
-
-void decode_q4_0(const std::byte* in, float* out) {
-  const float scale = f16_to_f32(load_u16(in));
-  std::array<int, kBlock> values{};
-  load_nibbles(in + 2, values);
-  for (std::size_t i = 0; i < kBlock; ++i) out[i] = static_cast<float>(values[i] - 8) * scale;
 }
 
 void encode_q4_1(const float* in, std::byte* out) {
@@ -96,16 +78,9 @@ void encode_q4_1(const float* in, std::byte* out) {
   store_nibbles(values, out + 4);
 }
 
-void decode_q4_1(const std::byte* in, float* out) {
-  const float scale = f16_to_f32(load_u16(in)), base = f16_to_f32(load_u16(in + 2));
-  std::array<int, kBlock> values{};
-  load_nibbles(in + 4, values);
-  for (std::size_t i = 0; i < kBlock; ++i) out[i] = static_cast<float>(values[i]) * scale + base;
-}
-
-template <typename Block>
-void for_each_block(std::int64_t n, int bytes, Block block) {
-  for (std::int64_t i = 0; i < n / kBlock; ++i) block(i * bytes, i * kBlock);
+template <typename Encode>
+void for_each_block(std::int64_t n, int bytes, Encode encode) {
+  for (std::int64_t i = 0; i < n / kBlock; ++i) encode(i * bytes, i * kBlock);
 }
 
 [[noreturn]] void refuse(DType dtype) {
@@ -117,7 +92,6 @@ void for_each_block(std::int64_t n, int bytes, Block block) {
 
 void decode_row(DType from, const std::byte* in, float* out, std::int64_t n) {
   LLM_TP_CHECK(n >= 0 && n % block_elements(from) == 0, "decode_row: whole blocks");
-  const int bytes = block_bytes(from);
   switch (from) {
     case DType::kF32:
       if (n > 0) std::memcpy(out, in, static_cast<std::size_t>(n) * sizeof(float));
@@ -128,19 +102,16 @@ void decode_row(DType from, const std::byte* in, float* out, std::int64_t n) {
     case DType::kBF16:
       for (std::int64_t i = 0; i < n; ++i) out[i] = bf16_to_f32(load_u16(in + 2 * i));
       return;
-    case DType::kQ8_0:
-      return for_each_block(n, bytes,
-                            [&](std::int64_t at, std::int64_t i) { decode_q8_0(in + at, out + i); });
-    case DType::kQ4_0:
-      return for_each_block(n, bytes,
-                            [&](std::int64_t at, std::int64_t i) { decode_q4_0(in + at, out + i); });
-    case DType::kQ4_1:
-      return for_each_block(n, bytes,
-                            [&](std::int64_t at, std::int64_t i) { decode_q4_1(in + at, out + i); });
     case DType::kI32:
+      refuse(from);
+    default:
       break;
   }
-  refuse(from);
+  Block block;
+  for (std::int64_t i = 0; i < n; i += block.elements, in += block_bytes(from)) {
+    take_apart(from, in, block);
+    widen(from, block, out + i);
+  }
 }
 
 void encode_row(DType to, const float* in, std::byte* out, std::int64_t n) {
@@ -165,8 +136,8 @@ void encode_row(DType to, const float* in, std::byte* out, std::int64_t n) {
     case DType::kQ4_1:
       return for_each_block(n, bytes,
                             [&](std::int64_t at, std::int64_t i) { encode_q4_1(in + i, out + at); });
-    case DType::kI32:
-      break;
+    default:
+      break;  // formats that are read, not written
   }
   refuse(to);
 }

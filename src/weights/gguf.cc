@@ -59,22 +59,29 @@ std::string ggml_type_name(std::uint32_t type) {
 }
 
 std::optional<DType> dtype_of_ggml(std::uint32_t type) noexcept {
-  switch (type) {
-    case 0:
-      return DType::kF32;
-    case 1:
-      return DType::kF16;
-    case 2:
-      return DType::kQ4_0;
-    case 3:
-      return DType::kQ4_1;
-    case 8:
-      return DType::kQ8_0;
-    case 30:
-      return DType::kBF16;
-    default:
-      return std::nullopt;
-  }
+  struct Computed {
+    std::uint32_t number;
+    DType dtype;
+  };
+  constexpr std::array<Computed, 16> kComputed{{{0, DType::kF32},
+                                                {1, DType::kF16},
+                                                {2, DType::kQ4_0},
+                                                {3, DType::kQ4_1},
+                                                {6, DType::kQ5_0},
+                                                {7, DType::kQ5_1},
+                                                {8, DType::kQ8_0},
+                                                {10, DType::kQ2K},
+                                                {11, DType::kQ3K},
+                                                {12, DType::kQ4K},
+                                                {13, DType::kQ5K},
+                                                {14, DType::kQ6K},
+                                                {20, DType::kIQ4NL},
+                                                {23, DType::kIQ4XS},
+                                                {30, DType::kBF16},
+                                                {39, DType::kMXFP4}}};
+  for (const Computed& c : kComputed)
+    if (c.number == type) return c.dtype;
+  return std::nullopt;
 }
 
 /// Walks the bytes in front of the tensor data; no read passes the end.
@@ -155,12 +162,66 @@ class GgufFile::Reader {
   std::uint64_t at_ = 0;
 };
 
-std::shared_ptr<const GgufFile> GgufFile::open(const std::filesystem::path& path) {
+std::shared_ptr<GgufFile> GgufFile::open_alone(const std::filesystem::path& path) {
   auto map = std::make_unique<const MappedFile>(path);
   // The views of the parsed file point into the map, which does not move with its owner.
   auto file = std::shared_ptr<GgufFile>(new GgufFile(map->bytes(), path.string()));
   file->map_ = std::move(map);
   return file;
+}
+
+std::shared_ptr<const GgufFile> GgufFile::open(const std::filesystem::path& path) {
+  auto file = open_alone(path);
+  if (const std::int64_t count = file->integer("split.count").value_or(1); count != 1)
+    file->add_parts(path, count);
+  return file;
+}
+
+void GgufFile::add_parts(const std::filesystem::path& path, std::int64_t count) {
+  const auto refuse = [&](const std::string& what) { throw Error(ExitCode::kBadData, name_ + ": " + what); };
+  constexpr std::int64_t kMostParts = 99999;  // five digits in the names
+  if (count < 1 || count > kMostParts)
+    refuse("split.count is " + std::to_string(count) + ", wanted 1 to " + std::to_string(kMostParts));
+  const auto five_digits = [](std::int64_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(5 - digits.size(), '0') + digits;
+  };
+  const std::string ending = "-of-" + five_digits(count) + ".gguf", first_ending = "-00001" + ending;
+  const std::int64_t number = integer("split.no").value_or(0);
+  const std::string name = path.filename().string();
+  if (number != 0 || !name.ends_with(first_ending))
+    refuse("part " + std::to_string(number + 1) + " of " + std::to_string(count) +
+           " files of a model; give its first one, whose name ends in " + first_ending);
+  const std::string stem = name.substr(0, name.size() - first_ending.size());
+  for (std::int64_t part = 2; part <= count; ++part) {
+    const auto other_path = path.parent_path() / (stem + "-" + five_digits(part) + ending);
+    std::error_code ignored;
+    if (!std::filesystem::exists(other_path, ignored))
+      throw Error(ExitCode::kMissingFile, other_path.string() + ": does not exist, but " + name +
+                                              " is one of " + std::to_string(count) +
+                                              " files of a model; download all of them");
+    const auto other = open_alone(other_path);
+    const std::int64_t stated = other->integer("split.no").value_or(-1);
+    if (stated != part - 1 || other->integer("split.count").value_or(-1) != count)
+      refuse("goes with " + other_path.filename().string() + ", which states that it is part " +
+             std::to_string(stated + 1) + " of " + std::to_string(other->integer("split.count").value_or(0)));
+    for (const GgufTensor& tensor : other->tensors_) {
+      if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
+        refuse("tensor " + shown(tensor.name) + " is also in " + other_path.filename().string());
+      tensors_.push_back(tensor);
+    }
+    others_.push_back(other);
+  }
+  const auto found = static_cast<std::int64_t>(tensors_.size());
+  if (const std::int64_t stated = integer("split.tensors.count").value_or(found); stated != found)
+    refuse("split.tensors.count is " + std::to_string(stated) + ", the " + std::to_string(count) +
+           " files hold " + std::to_string(found) + " tensors; they are not of one model");
+}
+
+std::int64_t GgufFile::file_bytes() const noexcept {
+  auto sum = static_cast<std::int64_t>(bytes_.size());
+  for (const auto& other : others_) sum += other->file_bytes();
+  return sum;
 }
 
 GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string file_name) {

@@ -28,7 +28,7 @@ struct GgufTensor {
 
 /// "Q6_K" of a ggml type's number; "type 99" where it has no name here.
 std::string ggml_type_name(std::uint32_t type);
-/// The types that weights can be of: F32, F16, BF16, Q8_0, Q4_0, Q4_1.
+/// The types that weights can be of; nullopt for others, such as the 1 to 3 bit IQ types.
 std::optional<DType> dtype_of_ggml(std::uint32_t type) noexcept;
 
 /// Header, metadata and tensor table of a GGUF file (version 2 or 3, little endian). Immutable; any thread
@@ -37,7 +37,8 @@ std::optional<DType> dtype_of_ggml(std::uint32_t type) noexcept;
 /// are read on demand.
 class GgufFile {
  public:
-  /// Maps the file; also the errors of MappedFile.
+  /// Maps the file, and where it is the first of several (-00001-of-0000N.gguf) all of them: its tensors are
+  /// theirs together, its metadata its own. Also the errors of MappedFile; kMissingFile names a missing part.
   static std::shared_ptr<const GgufFile> open(const std::filesystem::path& path);
   /// `bytes` outlive the result.
   static GgufFile parse(std::span<const std::byte> bytes, std::string file_name = "GGUF");
@@ -61,9 +62,12 @@ class GgufFile {
   const GgufTensor* tensor(std::string_view name) const;
 
   const std::string& file_name() const noexcept { return name_; }
-  std::int64_t file_bytes() const noexcept { return static_cast<std::int64_t>(bytes_.size()); }
+  /// Of all parts.
+  std::int64_t file_bytes() const noexcept;
   std::int64_t alignment() const noexcept { return alignment_; }
   std::uint32_t version() const noexcept { return version_; }
+  /// Files that this one's tensors lie in.
+  std::int64_t parts() const noexcept { return 1 + static_cast<std::int64_t>(others_.size()); }
   /// MappedFile::release of these bytes; nothing for a file that was parsed from memory.
   void release(std::span<const std::byte> part) const noexcept;
 
@@ -93,6 +97,8 @@ class GgufFile {
   class Reader;
 
   GgufFile(std::span<const std::byte> bytes, std::string file_name);
+  static std::shared_ptr<GgufFile> open_alone(const std::filesystem::path& path);
+  void add_parts(const std::filesystem::path& path, std::int64_t count);
   void read_metadata(Reader& reader, std::uint64_t count);
   void read_tensors(Reader& reader, std::uint64_t count);
   void place_tensors(std::uint64_t data_begin, const std::vector<std::uint64_t>& offsets);
@@ -102,7 +108,8 @@ class GgufFile {
   std::optional<std::int64_t> integer_at(const Value& value, std::uint64_t index, std::string_view key) const;
   std::optional<double> real_at(const Value& value, std::uint64_t index, std::string_view key) const;
 
-  std::unique_ptr<const MappedFile> map_;  // of open()
+  std::unique_ptr<const MappedFile> map_;                // of open()
+  std::vector<std::shared_ptr<const GgufFile>> others_;  // second part and on
   std::span<const std::byte> bytes_;
   std::string name_;
   std::uint32_t version_ = 0;

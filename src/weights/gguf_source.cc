@@ -10,9 +10,6 @@ namespace llm_tp {
 
 GgufSource::GgufSource(std::shared_ptr<const GgufFile> file, bool interleaved)
     : file_(std::move(file)), interleaved_(interleaved) {
-  if (const auto parts = file_->integer("split.count").value_or(1); parts > 1)
-    refuse("one of " + std::to_string(parts) +
-           " files of a model, wanted a single file; join them with llama.cpp's gguf-split --merge");
   if (!interleaved_) return;
   const std::string architecture(file_->string("general.architecture").value_or(""));
   query_heads_ = file_->integer(architecture + ".attention.head_count").value_or(0);
@@ -54,7 +51,8 @@ WeightInfo GgufSource::info_of(const GgufTensor& tensor, WeightKey key) const {
   const std::optional<DType> dtype = dtype_of_ggml(tensor.type);
   if (!dtype)
     refuse("tensor " + std::string(tensor.name) + " is of type " + ggml_type_name(tensor.type) +
-           ", wanted F32, F16, BF16, Q8_0, Q4_0 or Q4_1; use a file quantised to one of these");
+           ", wanted F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS or MXFP4; "
+           "use a file quantised to one of these");
   const int wanted = is_of_expert(key.role) ? 3 : 2;
   if (wanted == 3 && (tensor.dimensions != 3 || key.expert >= tensor.extents[2]))
     refuse("tensor " + std::string(tensor.name) + " has " + std::to_string(tensor.dimensions) +

@@ -12,8 +12,7 @@ namespace llm_tp {
 /// Face's order, of weights and of biases. The experts of a layer are slices of one tensor.
 class GgufSource final : public WeightSource {
  public:
-  /// kBadData for a file that is one of several, or, where rows are interleaved, head counts that are missing
-  /// or not positive.
+  /// kBadData where rows are interleaved and head counts are missing or not positive.
   GgufSource(std::shared_ptr<const GgufFile> file, bool interleaved);
 
   /// kBadData where the tensor is of a type that is not computed with, has more than two dimensions, or where

@@ -24,6 +24,7 @@ SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder, Tensor
   std::error_code ignored;
   if (std::filesystem::exists(single, ignored)) {
     add_file(single);
+    find_quantised(folder);
     return;
   }
   if (!std::filesystem::exists(index, ignored))
@@ -43,6 +44,45 @@ SafetensorsSource::SafetensorsSource(const std::filesystem::path& folder, Tensor
     add_file(folder / name);
   }
   check_index(index, files);
+  find_quantised(folder);
+}
+
+void SafetensorsSource::find_quantised(const std::filesystem::path& folder) {
+  const auto config = QuantisationConfig::from_folder(folder);
+  if (!config) return;
+  const auto find = [&](const std::string& name) -> std::optional<StoredTensor> {
+    const auto at = entries_.find(name);
+    if (at == entries_.end()) return std::nullopt;
+    const auto& [file, tensor] = at->second;
+    return StoredTensor{files_[file].path().string() + ": tensor " + tensor.name, tensor.dtype, tensor.shape,
+                        files_[file].bytes().subspan(static_cast<std::size_t>(tensor.begin),
+                                                     static_cast<std::size_t>(tensor.end - tensor.begin))};
+  };
+  for (const auto& [name, entry] : entries_) {
+    for (const std::string_view ending : {".qweight", ".weight_packed", ".weight"}) {
+      if (!name.ends_with(ending)) continue;
+      const std::string module = name.substr(0, name.size() - ending.size());
+      if (auto matrix = make_quantised_matrix(*config, find, module))
+        quantised_.emplace(module + ".weight", std::move(matrix));
+    }
+  }
+  if (quantised_.empty())
+    throw Error(ExitCode::kBadData, config->where +
+                                        ": no tensor of the checkpoint is quantised like that; "
+                                        "config.json and weights do not belong together");
+  // Scales, zero points and orders are no parameters, and a word of codes holds several.
+  parameters_ = 0;
+  for (const auto& [name, matrix] : quantised_) parameters_ += matrix->info().rows * matrix->info().columns;
+  for (const auto& [name, entry] : entries_) {
+    const std::string module = name.substr(0, name.rfind('.'));
+    if (!quantised_.contains(module + ".weight") || name == module + ".bias")
+      parameters_ += entry.tensor.elements;
+  }
+}
+
+const QuantisedMatrix* SafetensorsSource::quantised(WeightKey key) const {
+  const auto at = quantised_.find(huggingface_name(key, names_));
+  return at == quantised_.end() ? nullptr : at->second.get();
 }
 
 void SafetensorsSource::add_file(const std::filesystem::path& path) {
@@ -87,9 +127,9 @@ WeightInfo SafetensorsSource::info_of(const Entry& entry) const {
   const std::string where = files_[entry.file].path().string() + ": tensor " + tensor.name;
   const std::optional<DType> dtype = usable(tensor.dtype);
   if (!dtype)
-    throw Error(ExitCode::kBadData,
-                where + " is of dtype " + tensor.dtype +
-                    ", wanted F32, F16 or BF16; use an unquantised checkpoint or a GGUF file");
+    throw Error(ExitCode::kBadData, where + " is of dtype " + tensor.dtype +
+                                        ", wanted F32, F16 or BF16, or a quantization_config in config.json "
+                                        "that tells how it is quantised");
   if (tensor.shape.empty() || tensor.shape.size() > 2)
     throw Error(ExitCode::kBadData,
                 where + " has " + std::to_string(tensor.shape.size()) +
@@ -99,11 +139,13 @@ WeightInfo SafetensorsSource::info_of(const Entry& entry) const {
 }
 
 std::optional<WeightInfo> SafetensorsSource::find(WeightKey key) const {
+  if (const QuantisedMatrix* matrix = quantised(key)) return matrix->info();
   const Entry* found = entry(key);
   return found ? std::optional(info_of(*found)) : std::nullopt;
 }
 
 void SafetensorsSource::read(WeightKey key, Range rows, Range columns, std::byte* out) const {
+  if (const QuantisedMatrix* matrix = quantised(key)) return matrix->read(rows, columns, out);
   const Entry* found = entry(key);
   LLM_TP_CHECK(found != nullptr, "no tensor " + huggingface_name(key, names_));
   const auto& [file, tensor] = *found;
@@ -113,6 +155,11 @@ void SafetensorsSource::read(WeightKey key, Range rows, Range columns, std::byte
 }
 
 void SafetensorsSource::release(WeightKey key) const {
+  if (const QuantisedMatrix* matrix = quantised(key)) {
+    // release() is advice about addresses: any file of the checkpoint can give it.
+    for (const std::span<const std::byte> part : matrix->parts()) files_.front().release(part);
+    return;
+  }
   const Entry* found = entry(key);
   if (!found) return;
   const MappedFile& file = files_[found->file];

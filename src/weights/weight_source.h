@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,8 @@ struct WeightInfo {
   DType dtype;        // in the file
   std::int64_t rows;  // 1 for vectors
   std::int64_t columns;
+  /// The group of each column for dtypes with scales by column; nullptr for all others.
+  std::shared_ptr<const std::vector<std::int32_t>> column_groups = nullptr;
 };
 
 /// A checkpoint. Thread-safe. Reading touches only the bytes asked for.

@@ -9,16 +9,19 @@
 namespace llm_tp {
 namespace {
 
-/// A golden model or the name of a GGUF type.
+/// A golden model, the name of a GGUF type, or of a quantised checkpoint.
 GoldenCase load_golden(const std::string& name) {
-  const auto types = golden_gguf_types();
-  return std::find(types.begin(), types.end(), name) != types.end() ? load_golden_gguf(name)
-                                                                    : load_golden_model(name);
+  const auto among = [&](const std::vector<std::string>& names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (among(golden_gguf_types())) return load_golden_gguf(name);
+  return among(golden_quantised_names()) ? load_golden_quantised(name) : load_golden_model(name);
 }
 
 std::vector<std::string> all_names() {
   std::vector<std::string> names = golden_model_names();
   for (const std::string& type : golden_gguf_types()) names.push_back(type);
+  for (const std::string& name : golden_quantised_names()) names.push_back(name);
   return names;
 }
 
@@ -107,11 +110,14 @@ RunSetup rounded() {
 class RoundedActivations : public testing::TestWithParam<std::string> {};
 
 TEST_P(RoundedActivations, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
-  const GoldenCase golden = load_golden_gguf(GetParam());
+  const GoldenCase golden = load_golden(GetParam());
   expect_same_bits(Checkpoint::open(golden.model), rounded(), golden.prompts.back());
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, RoundedActivations, testing::Values("Q8_0", "Q4_0", "Q4_1"), parameter_name);
+INSTANTIATE_TEST_SUITE_P(Types, RoundedActivations,
+                         testing::Values("Q8_0", "Q4_0", "Q4_1", "Q5_1", "Q4_K_M", "OTHERS", "gptq",
+                                         "gptq_desc_act", "awq", "fp8_tensor"),
+                         parameter_name);
 
 TEST(QuantisedAtLoad, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
   const Checkpoint checkpoint = Checkpoint::open(repository_path("models/harbour/hf"));

@@ -127,7 +127,6 @@ TEST(ModelShapeFromConfig, RefusesWhatIsWrongAndNamesTheFileAndTheKey) {
       {"architectures", json::array({"NoSuchForCausalLM"}), {"NoSuchForCausalLM", "LlamaForCausalLM"}},
       {"architectures", json::array(), {"supported are"}},
       {"architectures", "LlamaForCausalLM", {"supported are"}},
-      {"quantization_config", {{"quant_method", "nosuch"}}, {"not supported"}},
       {"rope_scaling", 3, {"wanted an object"}},
       {"rope_scaling", {{"rope_type", "nosuch"}, {"factor", 2.0}}, {"nosuch"}},
       {"rope_scaling", {{"rope_type", "linear"}}, {"factor"}},

@@ -40,19 +40,23 @@ std::string repository_path(const std::string& relative) {
 }
 std::string golden_folder() { return repository_path("tests/golden"); }
 
-std::vector<std::string> golden_model_names() {
+namespace {
+
+std::vector<std::string> folders_with_weights(const std::string& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_folder() + "/models")) {
-    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (!entry.is_directory()) continue;
+    for (const char* file : {"model.safetensors", "model.safetensors.index.json"})
+      if (std::filesystem::exists(entry.path() / file)) names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-GoldenCase load_golden_model(const std::string& name) {
+GoldenCase load_golden_folder(const std::string& folder, const std::string& name) {
   GoldenCase golden;
   golden.name = name;
-  golden.model = golden_folder() + "/models/" + name;
+  golden.model = folder + "/" + name;
   const nlohmann::json reference = read_json(golden.model + "/reference.json");
   golden.prompts = reference.at("prompts").get<std::vector<std::vector<TokenId>>>();
   fill(golden, reference);
@@ -60,10 +64,24 @@ GoldenCase load_golden_model(const std::string& name) {
   return golden;
 }
 
-std::vector<std::string> golden_gguf_types() { return {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"}; }
+}  // namespace
+
+std::vector<std::string> golden_model_names() { return folders_with_weights(golden_folder() + "/models"); }
+GoldenCase load_golden_model(const std::string& name) {
+  return load_golden_folder(golden_folder() + "/models", name);
+}
+std::vector<std::string> golden_quantised_names() { return folders_with_weights(golden_folder() + "/quant"); }
+GoldenCase load_golden_quantised(const std::string& name) {
+  return load_golden_folder(golden_folder() + "/quant", name);
+}
+
+std::vector<std::string> golden_gguf_types() {
+  return {"F32", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K_M", "OTHERS"};
+}
 
 GoldenCase load_golden_gguf(const std::string& type) {
-  const std::string folder = golden_folder() + "/quant/gguf";
+  const bool k = type == "Q4_K_M" || type == "OTHERS";
+  const std::string folder = golden_folder() + (k ? "/quant/gguf_k" : "/quant/gguf");
   const nlohmann::json reference = read_json(folder + "/reference.json");
   GoldenCase golden;
   golden.name = type;

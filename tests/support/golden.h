@@ -29,7 +29,11 @@ std::string repository_path(const std::string& relative);
 std::vector<std::string> golden_model_names();
 GoldenCase load_golden_model(const std::string& name);
 
-/// "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1".
+/// "awq", "gptq"…: every folder of tests/golden/quant that is one checkpoint.
+std::vector<std::string> golden_quantised_names();
+GoldenCase load_golden_quantised(const std::string& name);
+
+/// "F32", "Q8_0", "Q4_K_M"…: the .gguf files of tests/golden/quant/gguf and gguf_k.
 std::vector<std::string> golden_gguf_types();
 GoldenCase load_golden_gguf(const std::string& type);
 
