@@ -38,7 +38,7 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
 }
 
 TEST(PlanMemory, ARankWithoutHeadsHoldsNoCache) {
-  const auto file = GgufFile::open(load_golden_gguf("F16").model);
+  const auto file = GgufFile::open(load_golden_gguf("BF16").model);
   const ModelShape shape = ModelShape::from_gguf(*file);
   const GgufSource source(file, shape.interleaved_heads);
   const WeightLoader loader(shape, source, std::nullopt);

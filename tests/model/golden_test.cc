@@ -115,8 +115,8 @@ TEST_P(RoundedActivations, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares)
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RoundedActivations,
-                         testing::Values("Q8_0", "Q4_0", "Q4_1", "Q5_1", "Q4_K_M", "OTHERS", "gptq",
-                                         "gptq_desc_act", "awq", "fp8_tensor"),
+                         testing::Values("Q8_0", "Q4_0", "Q4_1", "Q5_1", "Q4_K_M", "OTHERS", "gptq_desc_act",
+                                         "awq", "fp8_channel"),
                          parameter_name);
 
 TEST(QuantisedAtLoad, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
