@@ -117,6 +117,16 @@ void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& confi
 
 }  // namespace
 
+namespace {
+
+/// Whether a key's rotation depends on the length of the prompt: then pages of one prompt are no good for
+/// another.
+bool depends_on_length(const RopeSettings& rope) {
+  return rope.kind == RopeSettings::Kind::kDynamic || rope.kind == RopeSettings::Kind::kLongRope;
+}
+
+}  // namespace
+
 LoadPlan LoadPlan::for_many(const EngineConfig& config, const ModelFiles& files) {
   if (config.max_context > files.shape.context)
     throw Error(ExitCode::kUsage, "max_context " + std::to_string(config.max_context) +
@@ -127,6 +137,7 @@ LoadPlan LoadPlan::for_many(const EngineConfig& config, const ModelFiles& files)
   load.kv_tokens = context * config.max_batch;
   load.most_rows = std::max(config.prefill_chunk, config.max_batch);
   load.least_kv_tokens = context;
+  load.prefix_cache = true;
   return load;
 }
 
@@ -229,7 +240,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
   Leader leader(runner, group.control,
                 {static_cast<std::int32_t>(load.most_rows), config.page_tokens, page_count,
-                 load.draft ? page_count : 0});
+                 load.draft ? page_count : 0, load.prefix_cache && !depends_on_length(files.shape.rope)});
   lead(leader, files, seconds_since(begin));
   leader.stop();
 }

@@ -19,6 +19,7 @@ struct LoadPlan {
   bool draft = false;  // the draft model is loaded too, with as many positions
   // Above 0: where memory is short, kv_tokens may shrink down to this; else the run is refused.
   std::int64_t least_kv_tokens = 0;
+  bool prefix_cache = false;  // prompts start from pages of earlier requests
 
   /// Room for config.max_batch sequences of any length: for batch and serve. Errors: kUsage for a max_context
   /// above the model's.

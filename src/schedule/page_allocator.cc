@@ -4,7 +4,8 @@
 
 namespace llm_tp {
 
-PageAllocator::PageAllocator(int pages) : holders_(static_cast<std::size_t>(pages), 0) {
+PageAllocator::PageAllocator(int pages)
+    : holders_(static_cast<std::size_t>(pages), 0), kept_(static_cast<std::size_t>(pages), false) {
   for (PageId page = pages - 1; page >= 0; --page) free_.push_back(page);
 }
 
@@ -22,10 +23,34 @@ PageId PageAllocator::take() {
   return page;
 }
 
-void PageAllocator::share(PageId page) { ++holders_of(page); }
+void PageAllocator::share(PageId page) {
+  if (page >= 0 && page < total_pages() && is_idle(page)) {
+    holders_[static_cast<std::size_t>(page)] = 1;
+    --idle_;
+    return;
+  }
+  ++holders_of(page);
+}
 
 void PageAllocator::give_back(PageId page) {
-  if (--holders_of(page) == 0) free_.push_back(page);
+  if (--holders_of(page) > 0) return;
+  if (kept_[static_cast<std::size_t>(page)])
+    ++idle_;
+  else
+    free_.push_back(page);
+}
+
+void PageAllocator::keep(PageId page) {
+  static_cast<void>(holders_of(page));
+  LLM_TP_CHECK(!kept_[static_cast<std::size_t>(page)], "a KV page was kept twice");
+  kept_[static_cast<std::size_t>(page)] = true;
+}
+
+void PageAllocator::let_go(PageId page) {
+  LLM_TP_CHECK(is_idle(page), "a KV page that is in use was let go");
+  kept_[static_cast<std::size_t>(page)] = false;
+  --idle_;
+  free_.push_back(page);
 }
 
 }  // namespace llm_tp

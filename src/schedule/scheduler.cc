@@ -16,12 +16,17 @@ class Scheduler::Running final : public SequenceSet {
         prompt_tokens(static_cast<std::int32_t>(request.prompt.size())),
         needs(needs_of(request)),
         strategy(make_strategy(request)),
-        table_(table) {
+        table_(table),
+        // Where rows of the prompt have an outcome of their own, they are run.
+        reuses_(!request.score_prompt && !request.whole_logits && !request.contrastive &&
+                request.speculation.kind == SpeculationKind::kNone) {
     strategy->begin(*this);
   }
 
   SequenceId start(ModelSlot model, std::vector<TokenId> tokens) override {
-    return remember(table_.start(model, std::move(tokens)));
+    const SequenceId sequence = remember(table_.start(model, std::move(tokens), reuses_));
+    cached_tokens = std::max(cached_tokens, table_.get(sequence).done);
+    return sequence;
   }
   SequenceId fork(SequenceId from) override { return remember(table_.fork(from)); }
   void append(SequenceId sequence, std::span<const TokenId> tokens) override {
@@ -49,6 +54,7 @@ class Scheduler::Running final : public SequenceSet {
   const RequestNeeds needs;
   std::vector<SequenceId> sequences;
   std::unique_ptr<Strategy> strategy;
+  std::int32_t cached_tokens = 0;
 
  private:
   SequenceId remember(SequenceId sequence) {
@@ -56,16 +62,17 @@ class Scheduler::Running final : public SequenceSet {
     return sequence;
   }
   SequenceTable& table_;
+  const bool reuses_;
 };
 
 Scheduler::Scheduler(SchedulerLimits limits)
-    : limits_(limits), table_(limits.page_tokens, limits.pages, limits.draft_pages) {}
+    : limits_(limits), table_(limits.page_tokens, limits.pages, limits.draft_pages, limits.prefix_cache) {}
 
 Scheduler::~Scheduler() = default;
 
 int Scheduler::pages_in_use() const noexcept {
   const PageAllocator& pages = table_.pages(ModelSlot::kMain);
-  return pages.total_pages() - pages.free_pages();
+  return pages.total_pages() - pages.free_pages() - pages.idle_pages();
 }
 
 RequestId Scheduler::add(Request request) {
@@ -182,21 +189,21 @@ std::vector<Progress> Scheduler::commit(const StepPlan& plan, std::vector<RowRes
     if (table_.has(slice.sequence)) table_.advance(slice.sequence, slice.rows);
   std::vector<Progress> all;
   std::vector<Output> told;
-  const auto hand_on = [&](RequestId id) {
-    for (Output& output : told) all.push_back({std::move(output), id});
+  const auto hand_on = [&](const Running& request) {
+    for (Output& output : told) all.push_back({std::move(output), request.id, request.cached_tokens});
     told.clear();
   };
   for (std::size_t i = 0; i < results.size(); ++i) {
     Running* request = find(scored_[i].request);
     if (request == nullptr || !table_.has(scored_[i].sequence)) continue;  // cancelled since
     request->strategy->take(scored_[i].sequence, scored_[i].position, std::move(results[i]), told);
-    hand_on(request->id);
+    hand_on(*request);
   }
   for (std::size_t i = 0; i < running_.size();) {
     Running& request = *running_[i];
     if (!request.waits() && !request.strategy->finished()) {
       request.strategy->advance(request, told);
-      hand_on(request.id);
+      hand_on(request);
     }
     if (request.strategy->finished())
       forget(request);

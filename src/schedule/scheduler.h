@@ -19,11 +19,13 @@ struct SchedulerLimits {
   std::int32_t page_tokens = 16;
   std::int32_t pages = 0;
   std::int32_t draft_pages = 0;  // of the draft model's cache; 0: there is none
+  bool prefix_cache = false;     // prompts start from pages of earlier ones that began alike
 };
 
 /// One outcome for whoever made the request.
 struct Progress : Output {
   RequestId request = 0;
+  std::int32_t cached_tokens = 0;  // of the request's prompt, that came from the prefix cache
 };
 
 /// What the last step was, and what all did.

@@ -6,12 +6,15 @@
 
 #include "decoding/strategy.h"
 #include "schedule/page_allocator.h"
+#include "schedule/prefix_index.h"
 
 namespace llm_tp {
 
 /// Every live sequence with its tokens and KV pages. Sequences share pages by reference count; what a
 /// sequence is about to write into a shared page is copied first. Pages are taken only when rows are planned,
-/// so a fork costs nothing but its tokens. Rank 0 alone. Not thread-safe.
+/// so a fork costs nothing but its tokens. Whole pages of sequences that ended are kept for others that begin
+/// with the same tokens, and given up, the longest unused first, when pages run out; they count as free. Rank
+/// 0 alone. Not thread-safe.
 class SequenceTable final {
  public:
   struct Sequence {
@@ -26,9 +29,11 @@ class SequenceTable final {
   };
 
   /// pages: of each model slot.
-  SequenceTable(std::int32_t page_tokens, std::int32_t main_pages, std::int32_t draft_pages);
+  SequenceTable(std::int32_t page_tokens, std::int32_t main_pages, std::int32_t draft_pages,
+                bool keeps_prefixes);
 
-  SequenceId start(ModelSlot model, std::vector<TokenId> tokens);
+  /// reuse: it begins with pages that are kept; its last token is run anyway.
+  SequenceId start(ModelSlot model, std::vector<TokenId> tokens, bool reuse);
   SequenceId fork(SequenceId from);
   void append(SequenceId id, std::span<const TokenId> tokens);
   void cut(SequenceId id, std::int32_t length);
@@ -45,9 +50,12 @@ class SequenceTable final {
 
  private:
   Sequence& at(SequenceId id) { return sequences_.at(id); }
+  PageId take(ModelSlot model);
   PageAllocator& allocator(ModelSlot model) { return allocators_[static_cast<std::size_t>(model)]; }
 
   std::int32_t page_tokens_;
+  bool keeps_prefixes_;
+  PrefixIndex prefixes_;                   // of the main model
   std::vector<PageAllocator> allocators_;  // by model slot
   std::map<SequenceId, Sequence> sequences_;
   SequenceId next_id_ = 0;

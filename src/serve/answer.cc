@@ -46,6 +46,7 @@ Answer::Answer(const Call& call, const ServedModel& model) : call_(call), model_
 
 AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
   Choice& choice = choices_[sequence];
+  choice.cached_tokens = progress.cached_tokens;
   AnswerPiece piece;
   piece.choice = sequence;
   const auto& prompt = call_.prompts[sequence / static_cast<std::size_t>(call_.request.best_of)];
@@ -75,6 +76,9 @@ Usage Answer::usage() const {
   Usage usage;
   for (const Call::Prompt& prompt : call_.prompts)
     usage.prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
+  // A prompt counts once, however many choices it has.
+  for (std::size_t i = 0; i < choices_.size(); i += static_cast<std::size_t>(call_.request.best_of))
+    usage.cached_tokens += choices_[i].cached_tokens;
   for (const Choice& choice : choices_)
     usage.completion_tokens += static_cast<std::int64_t>(choice.completion.tokens().size());
   return usage;

@@ -46,6 +46,7 @@ class Answer {
     Completion completion;
     std::vector<ScoredToken> prompt;  // where it is echoed with log-probabilities
     bool echoed = false;
+    std::int64_t cached_tokens = 0;
   };
   /// The sequences that are answered, in order of the choices: the best n of each prompt.
   std::vector<std::size_t> answered() const;

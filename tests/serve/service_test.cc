@@ -63,6 +63,42 @@ TEST(EngineService, ManyAtOnceSayWhatEachSaysAlone) {
       });
 }
 
+/// Keeps the log-probabilities too.
+class ScoreListener : public Listener {
+ public:
+  ScoreListener() : Listener(1) {}
+  bool progress(std::size_t sequence, const Progress& progress) override {
+    logprobs.push_back(progress.row.logprob);
+    cached_tokens = progress.cached_tokens;
+    return Listener::progress(sequence, progress);
+  }
+  std::vector<double> logprobs;
+  std::int32_t cached_tokens = 0;
+};
+
+TEST(EngineService, AnswersFromTheCacheHaveTheSameBits) {
+  for (const int ranks : {1, 3})
+    with_harbour(ranks, 2, [](Leader& leader, const ModelFiles&) {
+      EngineService service(leader, 2);
+      std::vector<std::shared_ptr<ScoreListener>> all;
+      for (int turn = 0; turn < 3; ++turn) {
+        Request request = request_of(5, 20);
+        for (TokenId id = 0; id < 60; ++id) request.prompt.push_back(10 + id * 7 % 90);
+        if (turn == 2) request.prompt.resize(40);  // begins alike
+        all.push_back(std::make_shared<ScoreListener>());
+        service.submit(job_of({request}, all.back()));
+        while (service.step()) {
+        }
+      }
+      EXPECT_EQ(all[0]->cached_tokens, 0);
+      EXPECT_EQ(all[1]->cached_tokens, 48);
+      EXPECT_EQ(all[2]->cached_tokens, 32);
+      EXPECT_EQ(all[0]->tokens, all[1]->tokens);
+      EXPECT_EQ(all[0]->logprobs, all[1]->logprobs);
+      EXPECT_EQ(service.state().pages_in_use, 0);
+    });
+}
+
 TEST(EngineService, JobsAreCancelledRunningAndWaiting) {
   with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
     EngineService service(leader, 2);
