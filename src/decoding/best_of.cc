@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "decoding/exp_sum.h"
+
 namespace llm_tp {
 namespace {
 
@@ -27,7 +29,7 @@ std::vector<Candidate> best_of(std::span<const float> scores, TokenId first, std
     return Candidate{first + static_cast<TokenId>(i), scores[i], scores[i]};
   };
   if (most == 1) {  // greedy: the lowest id wins a tie, and other ties do not matter
-    const auto at = std::max_element(scores.begin(), scores.end());
+    const auto at = std::find(scores.begin(), scores.end(), largest_of(scores));
     return {candidate(static_cast<std::size_t>(at - scores.begin()))};
   }
   if (most >= static_cast<std::int64_t>(scores.size())) {

@@ -11,34 +11,47 @@ namespace llm_tp {
 namespace {
 
 constexpr std::size_t kLanes = 8;
+constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr float kSmallest = -87.0f;  // exp of less is taken as 0: it could not change a sum that holds 1
 
-/// exp(x) for x <= 0: 2^n * 2^f with f in [-1/2, 1/2] by a polynomial (the Taylor series of e^(f ln 2)).
-/// Plain multiplies and adds, so that a vectorised loop gives the same bits.
-inline float exp_of(float x) {
-  const float clamped = x < kSmallest ? kSmallest : x;
-  const float scaled = clamped * 1.44269504088896341f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  const float whole = (scaled + kRound) - kRound;
-  // Cody and Waite: ln 2 in two parts.
-  const float rest = (clamped - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * rest + 1.3981999507e-3f;
-  p = p * rest + 8.3334519073e-3f;
-  p = p * rest + 4.1665795894e-2f;
-  p = p * rest + 1.6666665459e-1f;
-  p = p * rest + 5.0000001201e-1f;
-  p = p * rest * rest + rest + 1.0f;
-  const auto exponent = static_cast<std::uint32_t>(static_cast<std::int32_t>(whole) + 127) << 23;
-  const float value = p * std::bit_cast<float>(exponent);
-  return x < kSmallest ? 0.0f : value;
+constexpr std::size_t kBlock = 64;  // long enough for the compiler to vectorise loops over it
+constexpr std::uint32_t kSmallestBits = std::bit_cast<std::uint32_t>(kSmallest);
+using Lanes = std::array<float, kLanes>;
+using Block = std::array<float, kBlock>;
+
+/// exp(x) for x <= 0, each of a block: 2^n * 2^f with f in [-1/2, 1/2] by a polynomial (the Taylor series of
+/// e^(f ln 2)). Plain multiplies and adds without branches, so that it vectorises and gives the same bits
+/// everywhere. Very small x become kSmallest, and their e 0: `above` has all bits set for the others, found
+/// from the bits of floats below zero, whose order is that of their magnitudes.
+void exp_block(Block& x, Block& e) {
+  for (std::size_t i = 0; i < kBlock; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) | 0x80000000u;
+    const auto above = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits - kSmallestBits) >> 31);
+    const float clamped = std::bit_cast<float>((bits & above) | (kSmallestBits & ~above));
+    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    const float shifted = clamped * 1.44269504088896341f + kRound;
+    const float whole = shifted - kRound;
+    // Cody and Waite: ln 2 in two parts.
+    const float rest = (clamped - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * rest + 1.3981999507e-3f;
+    p = p * rest + 8.3334519073e-3f;
+    p = p * rest + 4.1665795894e-2f;
+    p = p * rest + 1.6666665459e-1f;
+    p = p * rest + 5.0000001201e-1f;
+    p = p * rest * rest + rest + 1.0f;
+    // The last bits of `shifted` are the whole number; added to the exponent of p they multiply it by 2^n.
+    const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
+    const std::uint32_t value = std::bit_cast<std::uint32_t>(p) + exponent;
+    e[i] = std::bit_cast<float>(value & above);
+    x[i] = clamped;
+  }
 }
 
 }  // namespace
 
-ExpSum exp_sum(std::span<const float> scores, float scale) {
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  std::array<float, kLanes> largest, sums{}, weighted{};
+float largest_of(std::span<const float> scores) {
+  Lanes largest;
   largest.fill(kNone);
   std::size_t i = 0;
   for (; i + kLanes <= scores.size(); i += kLanes)
@@ -46,16 +59,25 @@ ExpSum exp_sum(std::span<const float> scores, float scale) {
       largest[lane] = scores[i + lane] > largest[lane] ? scores[i + lane] : largest[lane];
   float maximum = *std::max_element(largest.begin(), largest.end());
   for (; i < scores.size(); ++i) maximum = std::max(maximum, scores[i]);
+  return maximum;
+}
+
+ExpSum exp_sum(std::span<const float> scores, float scale) {
+  const float maximum = largest_of(scores);
   if (maximum == kNone) return {kNone, 0, 0};
-  const auto add = [&](std::size_t at, std::size_t lane) {
-    const float x = (scores[at] - maximum) * scale;
-    const float e = exp_of(x);
-    sums[lane] += e;
-    weighted[lane] += e > 0.0f ? e * x : 0.0f;
-  };
-  for (i = 0; i + kLanes <= scores.size(); i += kLanes)
-    for (std::size_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
-  for (; i < scores.size(); ++i) add(i, i % kLanes);
+  Lanes sums{}, weighted{};
+  for (std::size_t begin = 0; begin < scores.size(); begin += kBlock) {
+    const std::size_t count = std::min(kBlock, scores.size() - begin);
+    Block x, e;
+    if (count < kBlock) x.fill(kNone);
+    for (std::size_t i = 0; i < count; ++i) x[i] = (scores[begin + i] - maximum) * scale;
+    exp_block(x, e);
+    for (std::size_t i = 0; i < kBlock; i += kLanes)
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        sums[lane] += e[i + lane];
+        weighted[lane] += e[i + lane] * x[i + lane];
+      }
+  }
   ExpSum result{maximum, 0, 0};
   for (std::size_t lane = 0; lane < kLanes; ++lane)
     result.sum += sums[lane], result.weighted += weighted[lane];

@@ -12,6 +12,9 @@ struct ExpSum {
   double weighted = 0;  // of e * (score - maximum) * scale: for the entropy
 };
 
+/// Minus infinity for an empty list.
+float largest_of(std::span<const float> scores);
+
 /// The sum of one run, in f32 with eight partial sums in a fixed order: the same bits for every instruction
 /// set. Relative error below 1e-6. Scores of minus infinity add nothing.
 ExpSum exp_sum(std::span<const float> scores, float scale);
