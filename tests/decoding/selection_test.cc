@@ -114,6 +114,18 @@ RC_GTEST_PROP(Selection, DoesNotDependOnTheRanks, ()) {
   RC_ASSERT(same(got.candidates, expected.candidates));
 }
 
+TEST(Selection, TopKOfOneKeepsItsTies) {
+  const std::vector<float> logits{1, 5, 0, 5, 5, 2};
+  ScoreList list;
+  RowRequest request;
+  request.sampling.temperature = 1;
+  request.sampling.top_k = 1;
+  std::vector<int> seen(logits.size(), 0);
+  for (request.position = 0; request.position < 200; ++request.position)
+    ++seen[static_cast<std::size_t>(over_ranks(logits, {{0, 6}}, list, request, false).token)];
+  for (std::size_t id = 0; id < logits.size(); ++id) EXPECT_EQ(seen[id] > 0, logits[id] == 5) << id;
+}
+
 RC_GTEST_PROP(Selection, MasksOfEveryKindForbidTheSame, ()) {
   const auto vocabulary = *rc::gen::inRange<std::int64_t>(1, 500);
   const auto logits = random_logits(vocabulary, *rc::gen::arbitrary<std::uint32_t>(), false);
