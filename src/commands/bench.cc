@@ -92,13 +92,14 @@ void bench_command(const Group& group, const CommandLine& line) {
                          {"decode", d.json()},
                          {"ranks", group.world()},
                          {"threads", threads},
+                         {"device", leader.device()},
                          {"batch", bench.batch},
                          {"sum_share", share},
                          {"load_seconds", load_seconds},
                          {"weights_and_kv_bytes", held},
                          {"peak_memory_bytes", peaks}});
-    std::printf("%s, %d ranks x %d threads, batch %lld\n", files.name.c_str(), group.world(), threads,
-                static_cast<long long>(bench.batch));
+    std::printf("%s, %d ranks of %s, batch %lld\n", files.name.c_str(), group.world(),
+                leader.device().c_str(), static_cast<long long>(bench.batch));
     std::printf("prefill %4lld  %9.1f tokens/s  (%.1f to %.1f)\n",
                 static_cast<long long>(bench.prompt_tokens), p.median, p.min, p.max);
     std::printf("decode  %4lld  %9.1f tokens/s  (%.1f to %.1f)\n",

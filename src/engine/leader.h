@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "comm/control_channel.h"
@@ -22,6 +23,8 @@ class Leader {
   /// Runs steps until no request is left. on_progress is called for every scored row, in order; it may cancel
   /// requests.
   void run(const std::function<void(const Progress&)>& on_progress);
+  /// What rank 0 computes on: "cpu avx512 vnni, 2 threads".
+  std::string device() const { return runner_.device(); }
   /// What every rank used since the last report.
   std::vector<RankReport> report();
   /// Tells the workers to end. Call once, last.

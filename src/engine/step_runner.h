@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "comm/control_channel.h"
@@ -35,6 +36,7 @@ class StepRunner {
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank. Elsewhere: empty.
   std::vector<RankReport> report();
+  std::string device() const { return ops_.description(); }
 
  private:
   std::vector<RowResult> score(const ModelWithCache& at, RowScorer& scorer, const StepPlan& plan,
