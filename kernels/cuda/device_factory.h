@@ -20,6 +20,6 @@ std::string cuda_build_version();
 
 /// DeviceBackend on GPU number `device`. One thread calls it. Errors: kUnavailable where there is no such
 /// device or the driver refuses it.
-std::unique_ptr<DeviceBackend> make_cuda_backend(int device);
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads);
 
 }  // namespace llm_tp

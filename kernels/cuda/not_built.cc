@@ -5,14 +5,15 @@ namespace llm_tp {
 namespace {
 
 constexpr const char* kReason =
-    "this build has no CUDA backend; to build it, install the CUDA Toolkit (nvcc) and configure with "
-    "cmake --preset release -DLLM_TP_CUDA=ON";
+    "this build has no CUDA backend; to build one, install the CUDA Toolkit (nvcc) and run cmake --preset "
+    "cuda && "
+    "cmake --build --preset cuda";
 
 }  // namespace
 
 CudaDevices cuda_devices() { return {0, kReason}; }
 bool cuda_is_built() { return false; }
 std::string cuda_build_version() { return {}; }
-std::unique_ptr<DeviceBackend> make_cuda_backend(int) { throw Error(ExitCode::kUnavailable, kReason); }
+std::unique_ptr<DeviceBackend> make_cuda_backend(int, int) { throw Error(ExitCode::kUnavailable, kReason); }
 
 }  // namespace llm_tp

@@ -196,7 +196,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   agree(group, [&] {
     choices = ModelChoices::of(config, group);
     if (cuda) {
-      ops = make_cuda_backend(group.local_rank);
+      ops = make_cuda_backend(group.local_rank, choices.threads);
       device_ranks = std::make_unique<StagedCommunicator>(*ops, group.ranks);
     } else {
       ops = make_device(choices, group);

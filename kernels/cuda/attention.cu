@@ -1,0 +1,405 @@
+#include "kernels/cuda/attention.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cuda/kv_cache.cuh"
+
+namespace llm_tp {
+namespace {
+
+constexpr int kQueryParts = 3;
+
+/// Elements from one row of 16-bit numbers in shared memory to the next: 16 bytes more than the row, so that
+/// the eight rows of an ldmatrix lie in different banks.
+constexpr __host__ __device__ int row_elements(int dim) { return dim + 8; }
+
+__host__ __device__ inline int parts_of(DType dtype) {
+  return dtype == DType::kBF16 ? 1 : dtype == DType::kF16 ? 2 : 3;
+}
+
+/// The query heads of this rank that read KV head `head` of this rank.
+struct QueryHeads {
+  int first, count;
+};
+__device__ inline QueryHeads query_heads_of(const AttentionHeads& heads, int head) {
+  const int begin = (heads.kv_begin + head) * heads.group, end = begin + heads.group;
+  const int from = begin > heads.query_begin ? begin : heads.query_begin;
+  const int to = end < heads.query_end ? end : heads.query_end;
+  return {from - heads.query_begin, to - from};
+}
+
+/// Softmax state of a run of keys: largest score, sum of weights relative to it.
+struct Softmax {
+  float largest, weights;
+};
+constexpr float kNone = -INFINITY;
+
+/// Joins the state of the next chunk; the sums that belong to them become before * sums + after * next.
+__device__ inline void merge(Softmax& state, Softmax next, float& before, float& after) {
+  if (next.largest == kNone) {
+    before = 1.0f;
+    after = 0.0f;
+    return;
+  }
+  const float largest = fmaxf(state.largest, next.largest);
+  before = fast_exp2(state.largest - largest);
+  after = fast_exp2(next.largest - largest);
+  state = {largest, fmaf(next.weights, after, state.weights * before)};
+}
+__device__ inline float merged(float sum, float before, float next, float after) {
+  return after == 0.0f ? sum : fmaf(next, after, sum * before);
+}
+
+/// One block: all rows of an item of one KV head. A warp has 16 of them.
+template <int kDim>
+class Attention {
+ public:
+  __device__ Attention(const AttentionArguments& args, unsigned char* shared)
+      : args_(args),
+        item_(args.items[blockIdx.x]),
+        head_(static_cast<int>(blockIdx.y)),
+        heads_(query_heads_of(args.heads, head_)),
+        block_rows_(static_cast<int>(blockDim.x) / 2),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        warp_row_(static_cast<int>(threadIdx.x) / 32 * 16),
+        kv_parts_(parts_of(args.cache.dtype)),
+        queries_(reinterpret_cast<unsigned short*>(shared)),
+        keys_(queries_ + kQueryParts * block_rows_ * row_elements(kDim)) {}
+
+  __device__ bool has_work() const { return item_.first_query < item_.rows * heads_.count; }
+
+  __device__ void run() {
+    load_queries();
+    for (int i = 0; i < 2; ++i) all_[i] = {kNone, 0.0f};
+    for (int n = 0; n < kDim / 8; ++n)
+      for (int i = 0; i < 4; ++i) all_sums_[n][i] = 0.0f;
+    // Positions that any row of this block sees.
+    const int last_query = min_of(item_.first_query + block_rows_, item_.rows * heads_.count) - 1;
+    const int last = item_.first_position + last_query / heads_.count;
+    const int first_seen = item_.first_position + item_.first_query / heads_.count + 1 - args_.window;
+    const int first = args_.window > 0 && first_seen > 0 ? first_seen : 0;
+    const bool partial = item_.partial >= 0;
+    const int first_chunk = partial ? item_.first_chunk : first / kChunkKeys;
+    const int last_chunk = partial ? item_.first_chunk + item_.chunks - 1 : last / kChunkKeys;
+    for (int chunk = first_chunk; chunk <= last_chunk; ++chunk) {
+      for (int i = 0; i < 2; ++i) state_[i] = {kNone, 0.0f};
+      for (int n = 0; n < kDim / 8; ++n)
+        for (int i = 0; i < 4; ++i) sums_[n][i] = 0.0f;
+      const int from = max_of(first, chunk * kChunkKeys) / kKeyTile;
+      const int to = min_of(last, chunk * kChunkKeys + kChunkKeys - 1) / kKeyTile;
+      for (int tile = from; tile <= to; ++tile) walk_tile(tile * kKeyTile);
+      if (partial) return store_partial();
+      merge_chunk();
+    }
+    store();
+  }
+
+ private:
+  static __device__ int min_of(int a, int b) { return a < b ? a : b; }
+  static __device__ int max_of(int a, int b) { return a > b ? a : b; }
+
+  /// Packed row of the slice of this lane's row i: 0 or 1, eight rows apart.
+  __device__ int query_of(int i) const { return item_.first_query + warp_row_ + lane_ / 4 + 8 * i; }
+  __device__ bool exists(int query) const { return query < item_.rows * heads_.count; }
+  __device__ float* output_of(int query) const {
+    const std::int64_t row = item_.first_row + query / heads_.count;
+    return args_.out.data + row * args_.out.stride +
+           (heads_.first + query % heads_.count) * args_.cache.head_dim;
+  }
+
+  /// Rows of the block in parts, zeros beyond the rows that exist and beyond head_dim.
+  __device__ void load_queries() {
+    const int plane = block_rows_ * row_elements(kDim);
+    for (int i = static_cast<int>(threadIdx.x); i < block_rows_ * kDim; i += static_cast<int>(blockDim.x)) {
+      const int r = i / kDim, d = i % kDim, query = item_.first_query + r;
+      float value = 0.0f;
+      if (exists(query) && d < args_.cache.head_dim) {
+        const std::int64_t row = item_.first_row + query / heads_.count;
+        value = args_.q.data[row * args_.q.stride +
+                             (heads_.first + query % heads_.count) * args_.cache.head_dim + d];
+      }
+      std::uint32_t parts[kQueryParts];
+      split_bf16(value, parts);
+      for (int p = 0; p < kQueryParts; ++p)
+        queries_[p * plane + r * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
+    }
+  }
+
+  /// 32 keys or values from the pages, in parts; zeros where no token was written yet.
+  __device__ void load_tile(int first_key, int values) {
+    const int written = item_.first_position + item_.rows;
+    for (int i = static_cast<int>(threadIdx.x); i < kKeyTile * kDim; i += static_cast<int>(blockDim.x)) {
+      const int key = i / kDim, d = i % kDim, position = first_key + key;
+      float value = 0.0f;
+      if (position < written && d < args_.cache.head_dim) {
+        const std::int64_t page = args_.pages[item_.first_page + position / args_.cache.page_tokens];
+        value = cache_value(args_.cache, cache_index(args_.cache, page, args_.layer, values, head_,
+                                                     position % args_.cache.page_tokens) +
+                                             d);
+      }
+      std::uint32_t parts[3];
+      split_bf16(value, parts);
+      for (int p = 0; p < kv_parts_; ++p)
+        keys_[(p * kKeyTile + key) * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
+    }
+  }
+
+  __device__ void walk_tile(int first_key) {
+    const bool rows = exists(item_.first_query + warp_row_);  // of this warp
+    float scores[kKeyTile / 8][4] = {};
+    load_tile(first_key, 0);
+    __syncthreads();
+    if (rows) multiply_keys(scores);
+    __syncthreads();
+    load_tile(first_key, 1);
+    __syncthreads();
+    if (rows) {
+      weigh(scores, first_key);
+      multiply_values(scores);
+    }
+    __syncthreads();
+  }
+
+  /// scores += q * k^T.
+  __device__ void multiply_keys(float (&scores)[kKeyTile / 8][4]) const {
+    for (int d = 0; d < kDim; d += 16) {
+      for (int qp = 0; qp < kQueryParts; ++qp) {
+        std::uint32_t a[4];
+        load_matrices<false>(a, queries_ + (qp * block_rows_ + warp_row_ + lane_ % 16) * row_elements(kDim) +
+                                    d + lane_ / 16 * 8);
+        for (int kp = 0; kp < kv_parts_ && kp + qp < 3; ++kp) {
+#pragma unroll
+          for (int n = 0; n < kKeyTile / 8; n += 2) {
+            std::uint32_t r[4];
+            const int key = n * 8 + lane_ / 16 * 8 + lane_ % 8;
+            load_matrices<false>(r,
+                                 keys_ + (kp * kKeyTile + key) * row_elements(kDim) + d + lane_ / 8 % 2 * 8);
+            const std::uint32_t low[2] = {r[0], r[1]}, high[2] = {r[2], r[3]};
+            mma_bf16(scores[n], a, low);
+            mma_bf16(scores[n + 1], a, high);
+          }
+        }
+      }
+    }
+  }
+
+  /// Scores become weights relative to the largest so far; what was summed before is scaled to it.
+  __device__ void weigh(float (&scores)[kKeyTile / 8][4], int first_key) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int query = query_of(i);
+      const int position = item_.first_position + query / heads_.count;
+      float largest = kNone;
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; ++n)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const int key = first_key + n * 8 + lane_ % 4 * 2 + j;
+          const bool seen =
+              exists(query) && key <= position && (args_.window == 0 || key > position - args_.window);
+          float& score = scores[n][2 * i + j];
+          const float scaled = score * args_.scale;
+          score = !seen ? kNone : args_.cap > 0.0f ? args_.cap_log2 * tanhf(scaled / args_.cap) : scaled;
+          largest = fmaxf(largest, score);
+        }
+      for (int distance = 1; distance <= 2; distance *= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, distance));
+      largest = fmaxf(largest, state_[i].largest);
+      const bool any = largest != kNone;
+      const float before = any ? fast_exp2(state_[i].largest - largest) : 1.0f;
+      float weights = 0.0f;
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; ++n)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          float& score = scores[n][2 * i + j];
+          score = any ? fast_exp2(score - largest) : 0.0f;
+          weights = weights + score;
+        }
+      for (int distance = 1; distance <= 2; distance *= 2)
+        weights = weights + __shfl_xor_sync(~0u, weights, distance);
+      state_[i] = {largest, fmaf(state_[i].weights, before, weights)};
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) sums_[n][2 * i + j] = sums_[n][2 * i + j] * before;
+    }
+  }
+
+  /// sums += weights * v. The weights of two tiles of 8 keys are, as they lie, operand a of 16 keys.
+  __device__ void multiply_values(const float (&weights)[kKeyTile / 8][4]) {
+#pragma unroll
+    for (int step = 0; step < kKeyTile / 16; ++step) {
+      std::uint32_t a[kQueryParts][4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float* const pair = weights[2 * step + i / 2] + i % 2 * 2;
+        std::uint32_t parts[kQueryParts];
+        split_pair(pair[0], pair[1], parts);
+#pragma unroll
+        for (int p = 0; p < kQueryParts; ++p) a[p][i] = parts[p];
+      }
+#pragma unroll
+      for (int d = 0; d < kDim / 8; d += 2)
+        for (int vp = 0; vp < kv_parts_; ++vp) {
+          std::uint32_t r[4];
+          load_matrices<true>(r, keys_ + (vp * kKeyTile + step * 16 + lane_ % 16) * row_elements(kDim) +
+                                     d * 8 + lane_ / 16 * 8);
+          const std::uint32_t low[2] = {r[0], r[1]}, high[2] = {r[2], r[3]};
+#pragma unroll
+          for (int p = 0; p < kQueryParts; ++p)
+            if (p + vp < 3) {
+              mma_bf16(sums_[d], a[p], low);
+              mma_bf16(sums_[d + 1], a[p], high);
+            }
+        }
+    }
+  }
+
+  __device__ void merge_chunk() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float before = 1.0f, after = 0.0f;
+      merge(all_[i], state_[i], before, after);
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+        for (int j = 0; j < 2; ++j)
+          all_sums_[n][2 * i + j] = merged(all_sums_[n][2 * i + j], before, sums_[n][2 * i + j], after);
+    }
+  }
+
+  /// visit(row i of the lane, element of head_dim, n, number) for what this lane holds and exists.
+  template <class Visit>
+  __device__ void for_each_own(const Visit& visit) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int d = n * 8 + lane_ % 4 * 2 + i % 2;
+        if (exists(query_of(i / 2)) && d < args_.cache.head_dim) visit(i / 2, d, n, i);
+      }
+  }
+
+  __device__ void store() const {
+    for_each_own([&](int row, int d, int n, int i) {
+      output_of(query_of(row))[d] = all_sums_[n][i] / all_[row].weights;
+    });
+  }
+
+  __device__ void store_partial() const {
+    const std::int64_t first =
+        (std::int64_t{item_.partial} * args_.cache.heads + head_) * block_rows_ + warp_row_;
+    for_each_own([&](int row, int d, int n, int i) {
+      const std::int64_t to = first + lane_ / 4 + 8 * row;
+      args_.partial_sums[to * args_.cache.head_dim + d] = sums_[n][i];
+      if (d == 0) args_.partial_state[to] = {state_[row].largest, state_[row].weights};
+    });
+  }
+
+  const AttentionArguments& args_;
+  const AttentionItem item_;
+  const int head_;
+  const QueryHeads heads_;
+  const int block_rows_, lane_, warp_row_, kv_parts_;
+  unsigned short* const queries_;  // [part][block row][row_elements]
+  unsigned short* const keys_;     // [part][key][row_elements], then the values
+  Softmax state_[2], all_[2];      // of this chunk, of the chunks before; of the lane's two rows
+  float sums_[kDim / 8][4], all_sums_[kDim / 8][4];
+};
+
+template <int kDim>
+__global__ void __launch_bounds__(128) attend_kernel(AttentionArguments args) {
+  LLM_TP_DYNAMIC_SHARED(shared);
+  Attention<kDim> block(args, shared);
+  if (block.has_work()) block.run();
+}
+
+/// One thread an element of a slice's rows; KV heads in blockIdx.y.
+__global__ void merge_chunks_kernel(AttentionArguments args, int block_rows) {
+  const AttentionMerge item = args.merges[blockIdx.x];
+  const int head = static_cast<int>(blockIdx.y), dim = args.cache.head_dim;
+  const QueryHeads heads = query_heads_of(args.heads, head);
+  for (int e = static_cast<int>(threadIdx.x); e < item.rows * heads.count * dim;
+       e += static_cast<int>(blockDim.x)) {
+    const int query = e / dim, d = e % dim;
+    Softmax state{kNone, 0.0f};
+    float sum = 0.0f;
+    for (int p = 0; p < item.partials; ++p) {
+      const std::int64_t at =
+          (std::int64_t{item.first_partial + p} * args.cache.heads + head) * block_rows + query;
+      const float2 next = args.partial_state[at];
+      float before = 1.0f, after = 0.0f;
+      merge(state, {next.x, next.y}, before, after);
+      sum = merged(sum, before, args.partial_sums[at * dim + d], after);
+    }
+    const std::int64_t row = item.first_row + query / heads.count;
+    args.out.data[row * args.out.stride + (heads.first + query % heads.count) * dim + d] =
+        sum / state.weights;
+  }
+}
+
+int padded_dim(int head_dim) {
+  for (const int dim : {16, 32, 64, 128, 256})
+    if (head_dim <= dim) return dim;
+  throw Error(ExitCode::kUnavailable,
+              "device cuda: heads of " + std::to_string(head_dim) + " elements; at most 256 are supported");
+}
+
+std::size_t shared_bytes(int dim, DType cache_dtype, int block_rows) {
+  return static_cast<std::size_t>((kQueryParts * block_rows + parts_of(cache_dtype) * kKeyTile) *
+                                  row_elements(dim)) *
+         2;
+}
+
+template <int kDim>
+void launch_attend(cudaStream_t stream, const AttentionArguments& args, dim3 grid, int block_rows,
+                   std::size_t most) {
+  const auto kernel = attend_kernel<kDim>;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
+             "cudaFuncSetAttribute");
+  launch("attend_kernel", kernel, grid, static_cast<unsigned>(2 * block_rows),
+         shared_bytes(kDim, args.cache.dtype, block_rows), stream, args);
+}
+
+}  // namespace
+
+int attention_block_rows(int head_dim, DType cache_dtype, std::size_t shared_bytes_at_most) {
+  return shared_bytes(padded_dim(head_dim), cache_dtype, 64) <= shared_bytes_at_most ? 64 : 32;
+}
+std::int64_t partial_state_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows) {
+  return std::int64_t{plan.partials} * cache.heads * block_rows * std::int64_t{sizeof(float2)};
+}
+std::int64_t partial_sum_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows) {
+  return std::int64_t{plan.partials} * cache.heads * block_rows * cache.head_dim * 4;
+}
+
+void attend(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan, int block_rows,
+            std::size_t shared_bytes_at_most) {
+  const dim3 grid(static_cast<unsigned>(plan.items.size()), static_cast<unsigned>(args.cache.heads));
+  switch (padded_dim(args.cache.head_dim)) {
+    case 16:
+      launch_attend<16>(stream, args, grid, block_rows, shared_bytes_at_most);
+      break;
+    case 32:
+      launch_attend<32>(stream, args, grid, block_rows, shared_bytes_at_most);
+      break;
+    case 64:
+      launch_attend<64>(stream, args, grid, block_rows, shared_bytes_at_most);
+      break;
+    case 128:
+      launch_attend<128>(stream, args, grid, block_rows, shared_bytes_at_most);
+      break;
+    default:
+      launch_attend<256>(stream, args, grid, block_rows, shared_bytes_at_most);
+  }
+  if (!plan.merges.empty())
+    LLM_TP_LAUNCH(merge_chunks_kernel,
+                  dim3(static_cast<unsigned>(plan.merges.size()), static_cast<unsigned>(args.cache.heads)),
+                  128, 0, stream, args, block_rows);
+}
+
+}  // namespace llm_tp

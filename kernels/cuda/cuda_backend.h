@@ -1,0 +1,71 @@
+#pragma once
+#include <memory>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/handles.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/upload_pipe.h"
+#include "kernels/device.h"
+
+namespace llm_tp {
+
+/// DeviceBackend on one GPU: one stream, memory in its order. One arithmetic of its own (docs/cuda.md): the
+/// same bits for any number of such ranks, batch and chunk, other bits than the CPU's. Ops return once
+/// queued. One thread calls; the backend's own threads help to pack weights.
+class CudaBackend : public DeviceBackend {
+ public:
+  /// packing_threads: of the host, the calling one among them. Errors: kUnavailable.
+  CudaBackend(int device, int packing_threads);
+  ~CudaBackend() override;
+
+  std::string description() const override { return description_; }
+  DeviceBuffer allocate(std::size_t bytes) override;
+  std::optional<std::int64_t> free_bytes() const override;
+  void synchronize() override;
+  void upload(std::byte* to, std::span<const std::byte> from) override;
+  TensorView on_host(TensorView tensor) override;
+  void gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows) override;
+
+  std::int64_t packed_bytes(const WeightSpec& spec) const override;
+  std::unique_ptr<PackedWeight> pack(const WeightSpec& spec, const RowReader& read) override;
+  std::int64_t kv_bytes(const KvShape& shape) const override;
+  std::unique_ptr<KvCache> make_kv_cache(const KvShape& shape) override;
+
+  void embed(TensorView out, std::span<const TokenId> tokens, const PackedWeight& table, Range rows) override;
+  void rms_norm(TensorView out, TensorView x, TensorView weight, float eps) override;
+  void norm_heads(TensorView x, TensorView weight, float eps) override;
+  void head_squares(TensorView out, TensorView x) override;
+  void norm_by_squares(TensorView x, TensorView squares, std::int64_t width, TensorView weight,
+                       float eps) override;
+  void linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) override;
+  void linear_roots(TensorView out, TensorView x, const PackedWeight& w) override;
+  void rope(TensorView x, TensorView cos_sin, int head_dim) override;
+  void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) override;
+  void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
+              const HeadMap& heads, const AttentionOptions& options) override;
+  void silu_mul(TensorView out, TensorView gate_up) override;
+  void gelu_mul(TensorView out, TensorView gate_up) override;
+  void add(TensorView h, TensorView x, TensorView bias, float factor) override;
+  void scale(TensorView x, float factor) override;
+  void soft_cap(TensorView x, float cap) override;
+  void clear(TensorView x) override;
+  void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
+                std::span<const float> weights) override;
+  void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
+
+ private:
+  void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
+                const float* bias);
+
+  std::string description_;
+  std::size_t shared_bytes_ = 0;  // that a block may have
+  std::shared_ptr<CudaStream> stream_;
+  ThreadPool pool_;
+  UploadPipe pipe_;
+  PinnedMemory host_copy_;
+  StreamMemory operand_, block_sums_, partial_sums_, partial_state_;
+  StepTable tokens_, row_numbers_, row_weights_, slots_, pages_, items_, merges_, copies_;
+};
+
+}  // namespace llm_tp

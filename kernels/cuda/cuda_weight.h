@@ -1,0 +1,30 @@
+#pragma once
+#include <functional>
+#include <memory>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/upload_pipe.h"
+
+namespace llm_tp {
+
+/// A packed weight and its tables in device memory.
+class CudaPackedWeight final : public PackedWeight {
+ public:
+  /// Reads, packs and sends a buffer of tile rows at a time, on all threads of the pool.
+  CudaPackedWeight(const WeightSpec& spec, const RowReader& read, ThreadPool& pool, UploadPipe& pipe,
+                   const std::function<DeviceBuffer(std::size_t)>& allocate);
+  const DeviceWeight& device() const noexcept { return device_; }
+  /// Leaves begin at multiples of 16 columns: embed() can look rows up.
+  bool has_aligned_leaves() const noexcept { return aligned_leaves_; }
+
+  static std::int64_t bytes_of(const WeightSpec& spec);
+
+ private:
+  DeviceBuffer tiles_, tables_;
+  DeviceWeight device_;
+  bool aligned_leaves_ = true;
+};
+
+}  // namespace llm_tp

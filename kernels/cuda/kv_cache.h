@@ -1,0 +1,26 @@
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "kernels/cuda/ops.h"
+
+namespace llm_tp {
+
+/// A KV cache in device memory: [page][layer][keys, values][head][token][head_dim], so that a page is one run
+/// of bytes and so are the tokens of a head in it.
+struct DeviceCache {
+  unsigned char* data = nullptr;
+  DType dtype = DType::kF16;
+  std::int32_t layers = 0, heads = 0, head_dim = 0, page_tokens = 0;
+  std::int64_t page_bytes = 0;
+};
+
+/// slots [rows] in device memory: page * page_tokens + token in the page.
+void write_kv(cudaStream_t stream, DeviceCache cache, int layer, DeviceRows k, DeviceRows v,
+              const std::int32_t* slots);
+/// pages [count]: from and to, in device memory.
+void copy_pages(cudaStream_t stream, DeviceCache cache, const int2* pages, std::int64_t count);
+
+}  // namespace llm_tp

@@ -1,0 +1,235 @@
+#include "kernels/cuda/linear.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cuda/weight_unit.cuh"
+
+namespace llm_tp {
+namespace {
+
+struct LinearArguments {
+  DeviceWeight weight;
+  DeviceOperand operand;
+  DeviceRows out;
+  std::int64_t root_stride;
+  const float* bias;
+};
+
+/// What lane `lane` holds of a product of 16 rows and 8 tokens, number i: row and token inside the tile.
+__device__ inline int tile_row(int lane, int i) { return lane / 4 + i / 2 * 8; }
+__device__ inline int tile_token(int lane, int i) { return lane % 4 * 2 + i % 2; }
+
+__device__ inline void store(const LinearArguments& to, int root, std::int64_t row, std::int64_t token,
+                             float sum) {
+  if (row >= to.weight.rows || token >= to.out.rows) return;
+  if (to.bias != nullptr) sum = sum + to.bias[row];
+  to.out.data[root * to.root_stride + token * to.out.stride + row] = sum;
+}
+
+constexpr int kFewWarps = 8;
+constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
+
+/// Few tokens: a block has 16 rows and 8 tokens; its warps share the leaves, whose sums meet in shared
+/// memory.
+template <DType kType>
+__global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArguments args) {
+  using Unit = WeightUnit<kType>;
+  LLM_TP_DYNAMIC_SHARED(shared);
+  auto* const leaf_sums = reinterpret_cast<float*>(shared);  // [leaf][lane][4]
+  const DeviceWeight& weight = args.weight;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const unsigned char* const tiles = weight.tiles + std::int64_t{blockIdx.x} * weight.units * Unit::kBytes;
+  const uint2* const operand =
+      args.operand.parts + std::int64_t{blockIdx.y} * weight.step_count * kOperandParts * 32 + lane;
+  const float* const block_sums = args.operand.block_sums + std::int64_t{blockIdx.y} * weight.units * 8;
+  for (int leaf = warp; leaf < weight.leaves; leaf += kFewWarps) {
+    float sums[1][4] = {};
+    const int end = weight.leaf_units[leaf + 1];
+#pragma unroll 4
+    for (int u = weight.leaf_units[leaf]; u < end; ++u) {
+      Unit unit;
+      unit.load(tiles + std::int64_t{u} * Unit::kBytes, lane);
+      unit.multiply(
+          sums,
+          [&](int step, int, int part) {
+            return operand[(std::int64_t{u} * Unit::kTilesOfUnit + step) * kOperandParts * 32 + part * 32];
+          },
+          [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
+    }
+    for (int i = 0; i < 4; ++i) leaf_sums[leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
+  }
+  __syncthreads();
+  if (threadIdx.x >= kLeafNumbers) return;
+  const int of_lane = static_cast<int>(threadIdx.x) / 4, i = static_cast<int>(threadIdx.x) % 4;
+  const std::int64_t row = std::int64_t{blockIdx.x} * 16 + tile_row(of_lane, i);
+  const std::int64_t token = std::int64_t{blockIdx.y} * 8 + tile_token(of_lane, i);
+  for (int r = 0; r < weight.root_count; ++r) {
+    float* const at = leaf_sums + weight.roots[r].x * kLeafNumbers + threadIdx.x;
+    const int leaves = 1 << weight.roots[r].y;
+    for (int half = 1; half < leaves; half *= 2)
+      for (int leaf = 0; leaf < leaves; leaf += 2 * half)
+        at[leaf * kLeafNumbers] = at[leaf * kLeafNumbers] + at[(leaf + half) * kLeafNumbers];
+    store(args, r, row, token, at[0]);
+  }
+}
+
+constexpr int kManyTiles = kTokenTilesTogether, kManyNumbers = kManyTiles * 4;
+constexpr int kStageSteps = 4;
+constexpr int kStageBytes = kManyTiles * kStageSteps * kOperandParts * 32 * 8;
+
+/// Many tokens: a warp has 16 rows and 32 tokens and walks all leaves; the operand passes through shared
+/// memory, two stages of 64 columns in turn. Sums of subtrees that wait for their right half lie in shared
+/// memory, a thread's own.
+template <DType kType>
+__global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) {
+  using Unit = WeightUnit<kType>;
+  LLM_TP_DYNAMIC_SHARED(shared);
+  const DeviceWeight& weight = args.weight;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  const std::int64_t tile = std::int64_t{blockIdx.x} * warps + warp;
+  const bool has_rows = tile * 16 < weight.rows;
+  const unsigned char* const tiles = weight.tiles + tile * weight.units * Unit::kBytes;
+  const std::int64_t first_token_tile = std::int64_t{blockIdx.y} * kManyTiles;
+  auto* const waiting =
+      reinterpret_cast<float*>(shared + 2 * kStageBytes) + threadIdx.x;  // [level][16][thread]
+  const auto waiting_at = [&](int level, int i) -> float& {
+    return waiting[(level * kManyNumbers + i) * static_cast<int>(blockDim.x)];
+  };
+
+  // [token tile][step][part][lane] of the stage, each tile of tokens one run in global memory.
+  const auto start_stage = [&](int stage) {
+    const int first = stage * kStageSteps;
+    const int left = weight.step_count - first;
+    const int pieces = (left < kStageSteps ? left : kStageSteps) * kOperandParts * 16;  // of 16 bytes, a tile
+    for (int n = 0; n < kManyTiles; ++n) {
+      const auto* const from = reinterpret_cast<const uint4*>(
+          args.operand.parts + ((first_token_tile + n) * weight.step_count + first) * kOperandParts * 32);
+      auto* const to =
+          reinterpret_cast<uint4*>(shared + stage % 2 * kStageBytes + n * (kStageBytes / kManyTiles));
+      for (int i = static_cast<int>(threadIdx.x); i < pieces; i += static_cast<int>(blockDim.x))
+        copy_async(to + i, from + i);
+    }
+  };
+
+  float sums[kManyTiles][4] = {};
+  int leaf = 0, root = 0;
+  const auto end_leaf = [&] {
+    const int place = leaf - weight.roots[root].x, level_of_root = weight.roots[root].y;
+    int level = 0;
+    for (; place >> level & 1; ++level)
+      for (int i = 0; i < kManyNumbers; ++i) sums[i / 4][i % 4] = waiting_at(level, i) + sums[i / 4][i % 4];
+    if (level < level_of_root) {
+      for (int i = 0; i < kManyNumbers; ++i) waiting_at(level, i) = sums[i / 4][i % 4];
+    } else {
+      for (int i = 0; i < kManyNumbers; ++i)
+        store(args, root, tile * 16 + tile_row(lane, i % 4),
+              (first_token_tile + i / 4) * 8 + tile_token(lane, i % 4), sums[i / 4][i % 4]);
+      ++root;
+    }
+    for (int i = 0; i < kManyNumbers; ++i) sums[i / 4][i % 4] = 0.0f;
+    ++leaf;
+  };
+
+  const int stages = (weight.step_count + kStageSteps - 1) / kStageSteps;
+  start_stage(0);
+  commit_copies();
+  for (int stage = 0; stage < stages; ++stage) {
+    if (stage + 1 < stages) start_stage(stage + 1);
+    commit_copies();
+    wait_for_copies<1>();
+    __syncthreads();
+    if (has_rows) {
+      const auto* const operand = reinterpret_cast<const uint2*>(shared + stage % 2 * kStageBytes) + lane;
+      const int first = stage * (kStageSteps / Unit::kTilesOfUnit);
+      const int last = weight.units - first < kStageSteps / Unit::kTilesOfUnit
+                           ? weight.units
+                           : first + kStageSteps / Unit::kTilesOfUnit;
+      for (int u = first; u < last; ++u) {
+        Unit unit;
+        unit.load(tiles + std::int64_t{u} * Unit::kBytes, lane);
+        unit.multiply(
+            sums,
+            [&](int step, int n, int part) {
+              const int at = (u - first) * Unit::kTilesOfUnit + step;
+              return operand[((n * kStageSteps + at) * kOperandParts + part) * 32];
+            },
+            [&](int n, int j) {
+              return args.operand
+                  .block_sums[((first_token_tile + n) * weight.units + u) * 8 + tile_token(lane, j)];
+            });
+        if (u + 1 == weight.leaf_units[leaf + 1]) end_leaf();
+      }
+    }
+    __syncthreads();
+  }
+  wait_for_copies<0>();
+}
+
+template <DType kType>
+void launch_few(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
+  const std::size_t bytes = static_cast<std::size_t>(args.weight.leaves) * kLeafNumbers * sizeof(float);
+  if (bytes > most)
+    throw Error(ExitCode::kUnavailable, "device cuda: a layer of " + std::to_string(args.weight.leaves) +
+                                            " leaves on one rank is more than its shared memory holds (" +
+                                            std::to_string(most / 512) + "); use more ranks");
+  const auto kernel = linear_few_kernel<kType>;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
+             "cudaFuncSetAttribute");
+  const dim3 grid(blocks_for(args.weight.rows, 16), static_cast<unsigned>(args.operand.tiles));
+  launch("linear_few_kernel", kernel, grid, 32 * kFewWarps, bytes, stream, args);
+}
+
+template <DType kType>
+void launch_many(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
+  const auto bytes_with = [&](int warps) {
+    return 2 * kStageBytes +
+           static_cast<std::size_t>(warps * 32 * args.weight.deepest_level * kManyNumbers) * 4;
+  };
+  int warps = 8;
+  while (warps > 1 && bytes_with(warps) > most) warps /= 2;
+  const auto kernel = linear_many_kernel<kType>;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
+             "cudaFuncSetAttribute");
+  const dim3 grid(blocks_for(args.weight.rows, 16 * warps),
+                  static_cast<unsigned>(args.operand.tiles / kTokenTilesTogether));
+  launch("linear_many_kernel", kernel, grid, static_cast<unsigned>(32 * warps), bytes_with(warps), stream,
+         args);
+}
+
+template <DType kType>
+void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
+  if (args.out.rows <= kFewTokens)
+    launch_few<kType>(stream, args, most);
+  else
+    launch_many<kType>(stream, args, most);
+}
+
+}  // namespace
+
+void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
+            const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most) {
+  const LinearArguments args{weight, operand, out, root_stride, bias};
+  switch (weight.dtype) {
+    case DType::kF32:
+      return launch_linear<DType::kF32>(stream, args, shared_bytes_at_most);
+    case DType::kF16:
+      return launch_linear<DType::kF16>(stream, args, shared_bytes_at_most);
+    case DType::kBF16:
+      return launch_linear<DType::kBF16>(stream, args, shared_bytes_at_most);
+    case DType::kQ8_0:
+      return launch_linear<DType::kQ8_0>(stream, args, shared_bytes_at_most);
+    case DType::kQ4_0:
+      return launch_linear<DType::kQ4_0>(stream, args, shared_bytes_at_most);
+    case DType::kQ4_1:
+      return launch_linear<DType::kQ4_1>(stream, args, shared_bytes_at_most);
+    default:
+      throw_bug("dtype", __FILE__, __LINE__, "a packed weight of an unknown dtype");
+  }
+}
+
+}  // namespace llm_tp

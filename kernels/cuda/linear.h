@@ -1,0 +1,53 @@
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "kernels/cuda/ops.h"
+
+namespace llm_tp {
+
+/// A packed weight in device memory (kernels/cuda/packed_weight.h says how).
+struct DeviceWeight {
+  const unsigned char* tiles = nullptr;
+  const std::int32_t* leaf_units = nullptr;  // [leaves + 1]
+  const int2* steps = nullptr;               // [steps]: first column of 16, and how many of them the leaf has
+  const int2* roots = nullptr;               // [root_count]: first leaf of this rank's, and level
+  DType dtype = DType::kF32;
+  std::int32_t rows = 0, units = 0, leaves = 0, root_count = 0, step_count = 0, deepest_level = 0;
+};
+
+/// The other operand of mma_bf16: x as three bf16 numbers each whose sum is x (24 bits of it), in the order
+/// in which lanes hold operand b: [tile of 8 tokens][step of 16 columns][part][lane]. Tokens beyond the last
+/// are zero.
+struct DeviceOperand {
+  uint2* parts = nullptr;
+  float* block_sums = nullptr;  // [tile][block of 32 columns][token]: for weights with minima, else null
+  std::int32_t tiles = 0;       // of 8 tokens
+};
+
+constexpr int kOperandParts = 3;
+constexpr int kFewTokens = 16;          // up to which a product is one pass over the weights
+constexpr int kTokenTilesTogether = 4;  // beyond: tiles of tokens a warp keeps
+/// Tiles of tokens that an operand of so many tokens has.
+std::int32_t operand_tiles(std::int64_t tokens);
+std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens);
+std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens);
+
+/// Fills the operand from x [T, columns of the weight].
+void split_operand(cudaStream_t stream, DeviceOperand operand, DeviceRows x, const DeviceWeight& weight);
+
+/// out [roots][T, rows]: root r begins root_stride numbers after root r - 1. bias [rows] may be null.
+/// Each leaf is one chain of mma over its columns in order, parts in order; leaves are added along the tree.
+/// The chain of an output is the same for any T, so its bits are. Errors: kUnavailable for more leaves than
+/// shared memory holds.
+void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
+            const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most);
+
+/// out row t = row tokens[t] - first_row of the table, or zeros where it has no such row. The table's leaves
+/// begin at multiples of 16 columns.
+void embed(cudaStream_t stream, DeviceRows out, const std::int32_t* tokens, std::int32_t first_row,
+           const DeviceWeight& table);
+
+}  // namespace llm_tp

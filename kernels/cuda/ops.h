@@ -1,0 +1,42 @@
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace llm_tp {
+
+/// Rows of f32 in device memory: row r begins at data + r * stride.
+struct DeviceRows {
+  float* data = nullptr;
+  std::int64_t stride = 0;  // elements
+  std::int64_t rows = 0, columns = 0;
+};
+
+// The ops of kernels/device.h, queued on a stream; shapes are checked by the caller and none is empty. Each
+// works on a row by itself: what a row gets depends on its own inputs alone.
+
+/// Each of the x.columns / width pieces of a row by itself, weight [width]. Partial sums of 256 interleaved
+/// runs by fma, folded by halves: another order than the CPU's. out may alias x.
+void rms_norm(cudaStream_t stream, DeviceRows out, DeviceRows x, std::int64_t width, const float* weight,
+              float epsilon);
+/// out [heads, T]: 32 interleaved runs by fma, folded by halves.
+void head_squares(cudaStream_t stream, DeviceRows out, DeviceRows x);
+/// squares [heads, T] are added in order of the heads.
+void norm_by_squares(cudaStream_t stream, DeviceRows x, DeviceRows squares, std::int64_t width,
+                     const float* weight, float epsilon);
+/// cos_sin: `rotary` columns. The second product is rounded, the first fused.
+void rope(cudaStream_t stream, DeviceRows x, DeviceRows cos_sin, int head_dim);
+void silu_mul(cudaStream_t stream, DeviceRows out, DeviceRows gate_up);
+void gelu_mul(cudaStream_t stream, DeviceRows out, DeviceRows gate_up);
+/// bias may be null.
+void add(cudaStream_t stream, DeviceRows h, DeviceRows x, const float* bias, float factor);
+void scale(cudaStream_t stream, DeviceRows x, float factor);
+void soft_cap(cudaStream_t stream, DeviceRows x, float cap);
+void clear(cudaStream_t stream, DeviceRows x);
+/// numbers [out.rows] in device memory.
+void gather_rows(cudaStream_t stream, DeviceRows out, DeviceRows x, const std::int32_t* numbers);
+/// rows, weights [x.rows] in device memory.
+void add_rows(cudaStream_t stream, DeviceRows out, DeviceRows x, const std::int32_t* rows,
+              const float* weights);
+
+}  // namespace llm_tp

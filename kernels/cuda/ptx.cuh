@@ -1,0 +1,123 @@
+#pragma once
+// All inline assembly, each word with its meaning in the emulator beside it. sm_80 or later.
+#include "kernels/cuda/device.cuh"
+
+#ifdef __CUDA_ARCH__
+#define LLM_TP_DEVICE_CODE 1
+#endif
+
+namespace llm_tp {
+
+/// d += a * b over a warp: mma.m16n8k16, bf16 operands, f32 sums. Lane l (g = l / 4, c = l % 4 * 2) holds of
+/// a [16,16]: (g, c), (g + 8, c), (g, c + 8), (g + 8, c + 8), two numbers each; of b [16,8]: (c, g), (c + 8,
+/// g), two numbers each down the column; of d [16,8]: (g, c), (g, c + 1), (g + 8, c), (g + 8, c + 1).
+__device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+#ifdef LLM_TP_DEVICE_CODE
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#elif !defined(__CUDACC__)
+  emulator::MmaLane mine{a, b, d};
+  emulator::meet(emulator::WarpOp::kMma, ~0u, &mine, emulator::multiply_bf16, {__FILE__, __LINE__});
+#endif
+}
+
+/// Four 8x8 matrices of 16-bit numbers from shared memory; lane 8 i + r gives the address of row r of matrix
+/// i, 16 bytes, aligned. r[i] = two neighbours of row l / 4 of matrix i, columns l % 4 * 2; transposed: of
+/// its column.
+template <bool kTransposed>
+__device__ inline void load_matrices(std::uint32_t (&r)[4], const void* row) {
+#ifdef LLM_TP_DEVICE_CODE
+  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (kTransposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+#elif !defined(__CUDACC__)
+  const emulator::Site site{__FILE__, __LINE__};
+  emulator::check_shared(row, 16, 16, "an ldmatrix row", site);
+  emulator::LoadMatrixLane mine;
+  std::memcpy(mine.row, row, 16);
+  mine.transposed = kTransposed;
+  emulator::meet(emulator::WarpOp::kLoadMatrix, ~0u, &mine, emulator::load_matrices, site);
+  for (int i = 0; i < 4; ++i) r[i] = mine.result[i];
+#endif
+}
+
+/// Starts copying 16 bytes from global to shared memory, both aligned; they are there after a wait for their
+/// group and, for other threads, a barrier.
+__device__ inline void copy_async(void* to_shared, const void* from_global) {
+#ifdef LLM_TP_DEVICE_CODE
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from_global) : "memory");
+#elif !defined(__CUDACC__)
+  const emulator::Site site{__FILE__, __LINE__};
+  emulator::check_shared(to_shared, 16, 16, "the target of cp.async", site);
+  if (reinterpret_cast<std::uintptr_t>(from_global) % 16 != 0)
+    emulator::fail("the source of cp.async is not aligned to 16 bytes", site);
+  std::byte bytes[16];
+  std::memcpy(bytes, from_global, 16);
+  std::memset(to_shared, 0xff, 16);  // NaN until the wait: shows who reads too early
+  emulator::start_copy(to_shared, bytes);
+#endif
+}
+/// Closes the group of the copies started since the last call.
+__device__ inline void commit_copies() {
+#ifdef LLM_TP_DEVICE_CODE
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#elif !defined(__CUDACC__)
+  emulator::commit_copies();
+#endif
+}
+/// Waits for all of this thread's groups but the newest kStillOpen.
+template <int kStillOpen>
+__device__ inline void wait_for_copies() {
+#ifdef LLM_TP_DEVICE_CODE
+  asm volatile("cp.async.wait_group %0;" ::"n"(kStillOpen) : "memory");
+#elif !defined(__CUDACC__)
+  emulator::wait_for_copies(kStillOpen, [](void* to, const std::byte* bytes) { std::memcpy(to, bytes, 16); });
+#endif
+}
+
+/// 16 or 8 bytes that are read once: past the first-level cache.
+__device__ inline uint4 load_once(const uint4* from) {
+#ifdef LLM_TP_DEVICE_CODE
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+#else
+  return *from;
+#endif
+}
+__device__ inline uint2 load_once(const uint2* from) {
+#ifdef LLM_TP_DEVICE_CODE
+  uint2 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
+  return v;
+#else
+  return *from;
+#endif
+}
+
+/// 2^x by the chip's own unit: about 2 ulp, exact for x = 0 and -infinity.
+__device__ inline float fast_exp2(float x) {
+#ifdef LLM_TP_DEVICE_CODE
+  float y;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+
+}  // namespace llm_tp

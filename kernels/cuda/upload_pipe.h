@@ -1,0 +1,58 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/handles.h"
+
+namespace llm_tp {
+
+/// Copies host bytes to the device through two pinned buffers: one fills while the other is on its way. One
+/// thread.
+class UploadPipe {
+ public:
+  static constexpr std::size_t kBufferBytes = std::size_t{8} << 20;
+
+  explicit UploadPipe(cudaStream_t stream) : stream_(stream) {}
+  /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left.
+  std::byte* next(std::size_t bytes) {
+    turn_ = 1 - turn_;
+    sent_[turn_].synchronize();
+    return buffers_[turn_].reserve(bytes);
+  }
+  /// Sends the first bytes of the buffer that next() gave.
+  void send(std::byte* to_device, std::size_t bytes) {
+    check_cuda(cudaMemcpyAsync(to_device, buffers_[turn_].data(), bytes, cudaMemcpyHostToDevice, stream_),
+               "cudaMemcpyAsync to the device");
+    sent_[turn_].record(stream_);
+  }
+  /// `from` may be reused at once.
+  void copy(std::byte* to_device, std::span<const std::byte> from);
+
+ private:
+  cudaStream_t stream_;
+  std::array<PinnedMemory, 2> buffers_;
+  std::array<CudaEvent, 2> sent_;
+  std::size_t turn_ = 0;
+};
+
+/// A small table of a step in device memory, sent again only when its contents change: ops of one layer after
+/// the other ask for the same one.
+class StepTable {
+ public:
+  StepTable(cudaStream_t stream, UploadPipe& pipe) : memory_(stream), pipe_(pipe) {}
+  template <class T>
+  const T* hold(std::span<const T> table) {
+    return reinterpret_cast<const T*>(hold_bytes(std::as_bytes(table)));
+  }
+
+ private:
+  const std::byte* hold_bytes(std::span<const std::byte> table);
+
+  StreamMemory memory_;
+  UploadPipe& pipe_;
+  std::vector<std::byte> held_;
+};
+
+}  // namespace llm_tp

@@ -1,0 +1,359 @@
+// Never compiled with -fsanitize=thread: what the emulator itself does is not part of the program under test.
+#include "emulator/block_runner.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "emulator/fiber.h"
+
+namespace llm_tp::emulator {
+
+uint3 thread_index, block_index;
+dim3 block_size, grid_size;
+
+namespace {
+
+enum class State : std::uint8_t { kReady, kAtBarrier, kInWarpOp, kDone };
+
+struct PendingCopy {
+  void* to;
+  std::byte bytes[16];
+};
+
+struct Thread {
+  int number = 0;
+  uint3 index{};
+  State state = State::kReady;
+  WarpOp op = WarpOp::kSync;
+  Site site{};
+  std::vector<PendingCopy> open;                 // since the last commit
+  std::vector<std::vector<PendingCopy>> groups;  // committed and not landed, oldest first
+};
+
+/// Lanes of one warp that wait for the rest of their mask.
+struct Meeting {
+  WarpOp op{};
+  std::uint32_t mask = 0, arrived = 0;
+  Site site{};
+  char* order = nullptr;  // of memory, for kSync
+  std::array<void*, 32> arguments{};
+};
+
+struct SharedPiece {
+  std::byte* data = nullptr;
+  std::size_t bytes = 0;
+};
+
+struct Free {
+  void operator()(std::byte* at) const { std::free(at); }
+};
+
+struct Grid {
+  std::string kernel;
+  const std::function<void()>* body = nullptr;
+  std::size_t dynamic_bytes = 0;
+  // Of the running block:
+  std::vector<Thread> threads;
+  std::vector<std::vector<Meeting>> meetings;  // by warp
+  std::deque<int> ready;
+  int done = 0, at_barrier = 0;
+  std::array<char*, 2>
+      barrier_order{};  // of barriers with even and odd numbers: one is left while the next fills
+  std::size_t barriers = 0;
+  SharedPiece dynamic;
+  std::map<const void*, SharedPiece> statics;
+  // Kept to the end of the grid, so that ThreadSanitizer never sees two blocks at one address.
+  std::vector<std::unique_ptr<std::byte, Free>> shared_memory;
+  std::deque<char> order_objects;
+};
+
+Grid* grid = nullptr;
+Thread* current = nullptr;
+std::string violation;
+ThreadOrder thread_order = ThreadOrder::kAscending;
+std::mt19937_64 random_bits;
+char start_of_block, end_of_grid;
+
+std::vector<std::unique_ptr<Fiber>>& fibers() {
+  static std::vector<std::unique_ptr<Fiber>> all;
+  return all;
+}
+
+const char* name_of(WarpOp op) {
+  constexpr std::array<const char*, 5> kNames{"__syncwarp", "a shuffle", "a vote", "mma", "ldmatrix"};
+  return kNames[static_cast<std::size_t>(op)];
+}
+std::string text_of(Site site) {
+  const std::string file = site.file;
+  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(site.line);
+}
+bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+
+[[noreturn]] void report(const std::string& what) {
+  throw Violation("kernel " + grid->kernel + ", block (" + std::to_string(block_index.x) + "," +
+                  std::to_string(block_index.y) + "," + std::to_string(block_index.z) + "): " + what);
+}
+
+SharedPiece allocate_shared(std::size_t bytes, std::size_t alignment) {
+  void* at = nullptr;
+  if (posix_memalign(&at, std::max<std::size_t>(alignment, 16), std::max<std::size_t>(bytes, 1)) != 0)
+    throw std::bad_alloc();
+  auto* data = static_cast<std::byte*>(at);
+  grid->shared_memory.emplace_back(data);
+  for (std::size_t i = 0; i < bytes; ++i) data[i] = std::byte{0xff};
+  return {data, bytes};
+}
+
+void start_thread() {
+  Fiber::arrived();
+  observe(&start_of_block);
+  (*grid->body)();
+  if (!current->open.empty() || !current->groups.empty())
+    fail("the thread ends with asynchronous copies that were never waited for", {"", 0});
+  publish(&end_of_grid);
+  current->state = State::kDone;
+  ++grid->done;
+  fibers()[static_cast<std::size_t>(current->number)]->leave(true);
+}
+
+int take_ready() {
+  std::deque<int>& ready = grid->ready;
+  std::size_t pick = 0;
+  if (thread_order == ThreadOrder::kDescending) pick = ready.size() - 1;
+  if (thread_order == ThreadOrder::kRandom) pick = random_bits() % ready.size();
+  const int thread = ready[pick];
+  if (thread_order == ThreadOrder::kRandom) {
+    ready[pick] = ready.back();
+    ready.pop_back();
+  } else {
+    ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(pick));
+  }
+  return thread;
+}
+
+/// No thread can run: either all wait at one barrier, or never will.
+void open_barrier() {
+  const auto count = static_cast<int>(grid->threads.size());
+  if (grid->at_barrier < count) {
+    std::string what = grid->at_barrier > 0 && grid->at_barrier + grid->done == count
+                           ? "some threads ended while others wait at __syncthreads:"
+                           : "threads wait for each other for ever:";
+    Site last{"", 0};
+    for (const Thread& t : grid->threads) {
+      if (t.state == State::kDone || same(t.site, last)) continue;
+      last = t.site;
+      what += " thread " + std::to_string(t.number) + " in " +
+              (t.state == State::kAtBarrier ? "__syncthreads" : name_of(t.op)) + " at " + text_of(t.site) +
+              ";";
+    }
+    report(what);
+  }
+  for (const Thread& t : grid->threads)
+    if (!same(t.site, grid->threads[0].site))
+      report("threads wait at different __syncthreads: " + text_of(grid->threads[0].site) + " and " +
+             text_of(t.site));
+  grid->at_barrier = 0;
+  ++grid->barriers;
+  for (Thread& t : grid->threads) {
+    t.state = State::kReady;
+    grid->ready.push_back(t.number);
+  }
+}
+
+char* new_order_object() { return &grid->order_objects.emplace_back(); }
+
+void run_block() {
+  const std::size_t count = std::size_t{block_size.x} * block_size.y * block_size.z;
+  grid->threads.assign(count, {});
+  grid->meetings.assign((count + 31) / 32, {});
+  grid->ready.clear();
+  grid->done = grid->at_barrier = 0;
+  grid->barrier_order = {new_order_object(), new_order_object()};
+  grid->statics.clear();
+  grid->dynamic = allocate_shared(grid->dynamic_bytes, 128);
+  publish(&start_of_block);
+  while (fibers().size() < count) fibers().push_back(std::make_unique<Fiber>());
+  for (std::size_t i = 0; i < count; ++i) {
+    Thread& t = grid->threads[i];
+    const auto number = static_cast<unsigned>(i);
+    t.number = static_cast<int>(i);
+    t.index = {number % block_size.x, number / block_size.x % block_size.y,
+               number / (block_size.x * block_size.y)};
+    fibers()[i]->reset(start_thread);
+    grid->ready.push_back(t.number);
+  }
+  while (grid->done < static_cast<int>(count)) {
+    if (grid->ready.empty()) open_barrier();
+    current = &grid->threads[static_cast<std::size_t>(take_ready())];
+    thread_index = current->index;
+    fibers()[static_cast<std::size_t>(current->number)]->resume();
+    if (!violation.empty()) report(std::exchange(violation, {}));
+  }
+}
+
+void yield() { fibers()[static_cast<std::size_t>(current->number)]->leave(false); }
+
+std::uint32_t lanes_of_warp(int warp) {
+  const auto left = static_cast<int>(grid->threads.size()) - 32 * warp;
+  return left >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << left) - 1;
+}
+
+}  // namespace
+
+void set_thread_order(ThreadOrder order, std::uint64_t seed) {
+  thread_order = order;
+  random_bits.seed(seed);
+}
+
+void run_grid(const std::string& kernel, dim3 blocks, dim3 block, std::size_t dynamic_shared_bytes,
+              const std::function<void()>& body) {
+  Grid running;
+  running.kernel = kernel;
+  running.body = &body;
+  running.dynamic_bytes = dynamic_shared_bytes;
+  grid = &running;
+  grid_size = blocks;
+  block_size = block;
+  violation.clear();
+  for (unsigned i = 0; i < blocks.x * blocks.y * blocks.z; ++i) {
+    block_index = {i % blocks.x, i / blocks.x % blocks.y, i / (blocks.x * blocks.y)};
+    run_block();
+  }
+  observe(&end_of_grid);
+}
+
+void fail(const std::string& what, Site site) {
+  {
+    const AsHost host;
+    violation = "thread " + std::to_string(current->number) + ": " + what +
+                (site.line > 0 ? ", at " + text_of(site) : std::string());
+  }
+  fibers()[static_cast<std::size_t>(current->number)]->leave(true);
+  __builtin_unreachable();
+}
+
+int lane() { return current->number % 32; }
+
+void block_barrier(Site site) {
+  Thread& me = *current;
+  char* const order = grid->barrier_order[grid->barriers % 2];
+  publish(order);
+  me.state = State::kAtBarrier;
+  me.site = site;
+  ++grid->at_barrier;
+  yield();
+  observe(order);
+}
+
+void* dynamic_shared() { return grid->dynamic.data; }
+
+void* static_shared(const void* variable, std::size_t bytes, std::size_t alignment) {
+  const AsHost host;
+  SharedPiece& piece = grid->statics[variable];
+  if (piece.data == nullptr) {
+    piece = allocate_shared(bytes, alignment);
+    publish(piece.data);
+  }
+  return piece.data;
+}
+
+void check_shared(const void* pointer, std::size_t bytes, std::size_t alignment, const char* what,
+                  Site site) {
+  const auto* at = static_cast<const std::byte*>(pointer);
+  const auto inside = [&](const SharedPiece& piece) {
+    return at >= piece.data && at + bytes <= piece.data + piece.bytes;
+  };
+  bool found = inside(grid->dynamic);
+  for (const auto& [variable, piece] : grid->statics) found = found || inside(piece);
+  if (!found) fail(std::string(what) + " leaves the block's shared memory", site);
+  if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0)
+    fail(std::string(what) + " is not aligned to " + std::to_string(alignment) + " bytes", site);
+}
+
+void meet(WarpOp op, std::uint32_t mask, void* argument, WarpAction action, Site site) {
+  Thread& me = *current;
+  const int warp = me.number / 32;
+  const std::uint32_t bit = std::uint32_t{1} << lane();
+  if ((mask & bit) == 0) fail("the calling lane is not in the mask of " + std::string(name_of(op)), site);
+  mask &= lanes_of_warp(warp);
+  std::vector<Meeting>& open = grid->meetings[static_cast<std::size_t>(warp)];
+  const auto find_mine = [&] {
+    return std::find_if(open.begin(), open.end(), [&](const Meeting& m) { return (m.mask & mask) != 0; });
+  };
+  char* order = nullptr;
+  std::string wrong;
+  {
+    const AsHost host;
+    if (find_mine() == open.end()) open.push_back({op, mask, 0, site, new_order_object(), {}});
+    const Meeting& mine = *find_mine();
+    order = mine.order;
+    if (mine.mask != mask || mine.op != op || !same(mine.site, site))
+      wrong = "lanes of one warp meet at different instructions or with different masks: " +
+              std::string(name_of(mine.op)) + " at " + text_of(mine.site) + " and " + name_of(op);
+  }
+  if (!wrong.empty()) fail(wrong, site);
+  if (op == WarpOp::kSync) publish(order);
+  bool complete = false;
+  {
+    const AsHost host;
+    const auto mine = find_mine();
+    mine->arrived |= bit;
+    mine->arguments[static_cast<std::size_t>(lane())] = argument;
+    complete = mine->arrived == mask;
+    if (complete) {
+      if (action != nullptr) wrong = action(mine->arguments.data());
+      for (int l = 0; l < 32; ++l) {
+        if ((mask >> l & 1) == 0 || l == lane()) continue;
+        Thread& other = grid->threads[static_cast<std::size_t>(32 * warp + l)];
+        other.state = State::kReady;
+        grid->ready.push_back(other.number);
+      }
+      open.erase(mine);
+    }
+  }
+  if (!wrong.empty()) fail(wrong, site);
+  if (!complete) {
+    me.state = State::kInWarpOp;
+    me.op = op;
+    me.site = site;
+    yield();
+  }
+  if (op == WarpOp::kSync) observe(order);
+}
+
+void start_copy(void* to, const std::byte (&bytes)[16]) {
+  const AsHost host;
+  PendingCopy copy{to, {}};
+  for (int i = 0; i < 16; ++i) copy.bytes[i] = bytes[i];
+  current->open.push_back(copy);
+}
+
+void commit_copies() {
+  const AsHost host;
+  current->groups.push_back(std::exchange(current->open, {}));
+}
+
+void wait_for_copies(int still_open, void (*land)(void* to, const std::byte* bytes)) {
+  Thread& me = *current;
+  while (static_cast<int>(me.groups.size()) > still_open) {
+    std::vector<PendingCopy> group;
+    {
+      const AsHost host;
+      group = std::move(me.groups.front());
+      me.groups.erase(me.groups.begin());
+    }
+    for (const PendingCopy& copy : group) land(copy.to, copy.bytes);
+    const AsHost host;
+    std::vector<PendingCopy>().swap(group);
+  }
+}
+
+}  // namespace llm_tp::emulator

@@ -1,0 +1,375 @@
+// The CUDA backend, emulated, against the reference in double precision, and against itself bit by bit.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+
+#include "device_tensor.h"
+#include "emulator/block_runner.h"
+#include "emulator/fake_device.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/reference/reference_backend.h"
+
+namespace llm_tp::testing {
+namespace {
+
+constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                                  DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+
+class CudaOps : public ::testing::Test {
+ protected:
+  CudaBackend cuda{0, 1};
+  ReferenceBackend exact;
+
+  /// op(backend) on both. Relative to the largest number: sums of some hundred terms of size one.
+  template <class Op>
+  void expect_close(const Op& op, double tolerance, const std::string& what) {
+    const std::vector<float> got = op(cuda), want = op(exact);
+    ASSERT_EQ(got.size(), want.size());
+    for (std::size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], tolerance * (1.0 + std::fabs(want[i]))) << what << ", element " << i;
+  }
+};
+
+std::vector<float> product(DeviceBackend& ops, const RandomWeight& weight, std::int64_t tokens,
+                           bool bias = false) {
+  const WeightSpec spec = weight.spec();
+  const auto packed = weight.pack(ops);
+  DeviceTensor x(ops, random_floats(tokens * spec.columns(), 5), tokens),
+      out(ops, std::vector<float>(static_cast<std::size_t>(tokens * spec.rows), -1.0f), tokens),
+      added(ops, random_floats(spec.rows, 6), 1);
+  ops.linear(out.view, x.view, *packed, bias ? added.vector() : TensorView{});
+  return out.take();
+}
+
+TEST_F(CudaOps, AProductOfFewTokensIsClose) {
+  for (const DType dtype : kWeightTypes)
+    for (const std::int64_t tokens : {1, 9})
+      expect_close(
+          [&](DeviceBackend& ops) {
+            return product(ops, {dtype, 40, LeafCut::whole(512, 32), 7}, tokens, tokens > 1);
+          },
+          6e-6, std::string(name_of(dtype)) + ", " + std::to_string(tokens));
+}
+
+TEST_F(CudaOps, AProductOfManyTokensIsClose) {
+  for (const DType dtype : kWeightTypes)
+    expect_close(
+        [&](DeviceBackend& ops) {
+          return product(ops, {dtype, 24, LeafCut::whole(544, 32), 8}, 35, true);
+        },
+        6e-6, std::string(name_of(dtype)));
+}
+
+TEST_F(CudaOps, ATokensProductIsTheSameAloneAndAmongMany) {
+  for (const DType dtype : kWeightTypes) {
+    const RandomWeight weight(dtype, 24, LeafCut::split(448, 32), 9);
+    const auto packed = weight.pack(cuda);
+    ASSERT_EQ(packed->roots().size(), 1u);
+    constexpr std::int64_t kTokens = 37;
+    DeviceTensor x(cuda, random_floats(kTokens * 448, 5), kTokens);
+    const auto rows = [&](std::int64_t begin, std::int64_t end) {
+      DeviceTensor out(cuda, std::vector<float>(static_cast<std::size_t>((end - begin) * 24)), end - begin);
+      cuda.linear(out.view, x.view.row_range(begin, end), *packed, {});
+      return bits_of(out.take());
+    };
+    const auto all = rows(0, kTokens);
+    for (const auto& [begin, end] : {std::pair{0, 1}, std::pair{36, 37}, std::pair{3, 16}, std::pair{0, 33}})
+      EXPECT_EQ(rows(begin, end),
+                std::vector<std::uint32_t>(all.begin() + begin * 24, all.begin() + end * 24))
+          << name_of(dtype) << " rows " << begin << " to " << end;
+  }
+}
+
+TEST_F(CudaOps, TheRootsOfAnyCutAddUpToTheSameBits) {
+  // Seven leaves of 24 columns, as attention heads of 24: no multiple of a tile.
+  const LeafCut cut{7 * 24, 24, 7};
+  for (const DType dtype : {DType::kBF16, DType::kF32}) {
+    const RandomWeight weight(dtype, 20, cut, 3);
+    for (const std::int64_t tokens : {3, 20}) {
+      const std::vector<float> x = random_floats(tokens * cut.columns, 4);
+      std::vector<std::vector<std::uint32_t>> sums;
+      for (const std::vector<int>& ends : {std::vector{7}, {4, 7}, {1, 3, 7}, {2, 5, 6, 7}}) {
+        std::vector<std::vector<float>> roots;
+        std::vector<TreeRoot> places;
+        int begin = 0;
+        for (const int end : ends) {
+          const Range leaves{begin, end}, columns = cut.columns_of(leaves);
+          const auto packed = weight.pack(cuda, leaves);
+          const auto count = static_cast<std::int64_t>(packed->roots().size());
+          DeviceTensor whole(cuda, x, tokens),
+              out(cuda, std::vector<float>(static_cast<std::size_t>(count * tokens * 20)), count * tokens);
+          const TensorView stack{out.view.data, DType::kF32, 3, {count, tokens, 20, 0}, 20};
+          cuda.linear_roots(stack, whole.view.column_range(columns.begin, columns.end), *packed);
+          const std::vector<float> got = out.take();
+          for (std::int64_t r = 0; r < count; ++r)
+            roots.emplace_back(got.begin() + r * tokens * 20, got.begin() + (r + 1) * tokens * 20);
+          places.insert(places.end(), packed->roots().begin(), packed->roots().end());
+          begin = end;
+        }
+        for (const TreeAddition& a : additions_above(places))
+          for (std::size_t i = 0; i < roots[0].size(); ++i)
+            roots[static_cast<std::size_t>(a.into)][i] += roots[static_cast<std::size_t>(a.from)][i];
+        sums.push_back(bits_of(roots[0]));
+      }
+      for (const auto& sum : sums) EXPECT_EQ(sum, sums[0]) << name_of(dtype) << ", " << tokens << " tokens";
+    }
+  }
+}
+
+TEST_F(CudaOps, Attention) {
+  struct Shape {
+    HeadMap heads;
+    std::int64_t window;
+    int tokens;
+  };
+  const Shape shapes[] = {{{{0, 6}, {0, 2}, 3, 8}, 0, 70},
+                          {{{0, 4}, {0, 4}, 1, 24}, 0, 33},
+                          {{{5, 9}, {1, 3}, 3, 64}, 17, 40},
+                          {{{0, 8}, {0, 1}, 8, 80}, 0, 20}};
+  for (const Shape& shape : shapes)
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      AttentionCase c;
+      c.heads = shape.heads;
+      c.window = shape.window;
+      c.tokens = shape.tokens;
+      c.dtype = dtype;
+      expect_close([&](DeviceBackend& ops) { return c.run(ops); }, 6e-6,
+                   std::string(name_of(dtype)) + ", head_dim " + std::to_string(shape.heads.head_dim));
+    }
+}
+
+TEST_F(CudaOps, AttentionWithASoftCap) {
+  AttentionCase c;
+  c.soft_cap = 3.0f;
+  expect_close([&](DeviceBackend& ops) { return c.run(ops); }, 6e-6, "soft cap");
+}
+
+TEST_F(CudaOps, AttentionOfHeadsOf256FitsIntoTheSharedMemoryOfSmallChips) {
+  AttentionCase c;
+  c.heads = {{0, 2}, {0, 1}, 2, 256};
+  c.tokens = 18;
+  c.dtype = DType::kF32;
+  expect_close([&](DeviceBackend& ops) { return c.run(ops); }, 6e-6, "head_dim 256");
+}
+
+TEST_F(CudaOps, TheChunksOfAPrefillDoNotChangeABitOfAttention) {
+  for (const std::int64_t window : {0, 21}) {
+    AttentionCase c;
+    c.tokens = 53;
+    c.window = window;
+    const auto whole = bits_of(c.run(cuda));
+    for (const int chunk : {1, 7, 32})
+      EXPECT_EQ(bits_of(c.run(cuda, chunk)), whole) << window << " by " << chunk;
+    EXPECT_EQ(bits_of(c.run(cuda, 30, true)), whole) << "pages last to first";
+    c.page_tokens = 48;
+    EXPECT_EQ(bits_of(c.run(cuda)), whole) << "larger pages";
+  }
+}
+
+TEST_F(CudaOps, ChunksOfKeysThatMeetLaterGiveTheBitsOfOneBlock) {
+  AttentionCase c;
+  c.heads = {{0, 2}, {0, 1}, 2, 8};
+  c.tokens = 530;  // three chunks of keys
+  const auto whole = c.run(cuda);
+  AttentionCase reference = c;
+  const auto exact_result = reference.run(exact);
+  for (std::size_t i = 0; i < whole.size(); ++i) ASSERT_NEAR(whole[i], exact_result[i], 6e-6) << i;
+  // The last ten tokens by themselves: few enough rows for a block a chunk.
+  EXPECT_EQ(bits_of(c.run(cuda, 520)), bits_of(whole));
+}
+
+struct SmallOp {
+  const char* name;
+  std::vector<float> (*run)(DeviceBackend&);
+  double tolerance;
+};
+std::vector<SmallOp> small_ops() {
+  return {
+      {"rms_norm",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(3 * 300, 1, 2.0f), 3), weight(ops, random_floats(300, 2), 1);
+         ops.rms_norm(x.view, x.view, weight.vector(), 1e-5f);
+         return x.take();
+       },
+       6e-7},
+      {"rope",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(5 * 60, 1), 5), angles(ops, random_floats(5 * 12, 2), 5);
+         ops.rope(x.view.column_range(0, 40), angles.view, 20);
+         return x.take();
+       },
+       5e-7},
+      {"silu_mul",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(2 * 600, 3, 100.0f), 2), out(ops, std::vector<float>(600), 2);
+         ops.silu_mul(out.view, x.view);
+         return out.take();
+       },
+       5e-7},
+      {"add",
+       [](DeviceBackend& ops) {
+         DeviceTensor h(ops, random_floats(3 * 37, 4), 3), x(ops, random_floats(3 * 37, 5), 3),
+             bias(ops, random_floats(37, 6), 1);
+         ops.add(h.view, x.view, bias.vector(), 1.0f);
+         ops.add(h.view, x.view, {}, 0.3f);
+         ops.scale(h.view, 0.7f);
+         return h.take();
+       },
+       5e-7},
+      {"gelu_mul",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(2 * 600, 3, 9.0f), 2), out(ops, std::vector<float>(600), 2);
+         ops.gelu_mul(out.view, x.view);
+         return out.take();
+       },
+       2e-6},
+      {"norms of heads",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(3 * 60, 7), 3), weight(ops, random_floats(20, 8), 1),
+             squares(ops, std::vector<float>(9), 3), all(ops, random_floats(60, 9), 1);
+         ops.norm_heads(x.view, weight.vector(), 1e-6f);
+         ops.head_squares(squares.view, x.view);
+         ops.norm_by_squares(x.view, squares.view, 60, all.vector(), 1e-6f);
+         return x.take();
+       },
+       1e-6},
+      {"rows of experts",
+       [](DeviceBackend& ops) {
+         DeviceTensor out(ops, random_floats(3 * 40, 1), 3), x(ops, random_floats(4 * 40, 2), 4);
+         const std::vector<std::int32_t> rows{2, 0, 2, 2};
+         const std::vector<float> weights{0.5f, 0.25f, 0.125f, 3.0f};
+         ops.clear(out.view.column_range(0, 10));
+         ops.add_rows(out.view, x.view, rows, weights);
+         ops.soft_cap(out.view, 2.0f);
+         return out.take();
+       },
+       1e-6},
+      {"gather_rows",
+       [](DeviceBackend& ops) {
+         DeviceTensor x(ops, random_floats(4 * 130, 4), 4), out(ops, std::vector<float>(2 * 130), 2);
+         const std::vector<std::int32_t> rows{3, 1};
+         ops.gather_rows(out.view, x.view, rows);
+         return out.take();
+       },
+       0},
+  };
+}
+
+TEST_F(CudaOps, SmallOpsAreClose) {
+  for (const SmallOp& op : small_ops()) expect_close(op.run, op.tolerance, op.name);
+}
+
+TEST_F(CudaOps, RopeAddAndEmbedHaveTheBitsOfTheCpu) {
+  CpuBackend cpu({.threads = 1, .oversubscribed = true});
+  for (const SmallOp& op : small_ops())
+    if (op.name == std::string("rope") || op.name == std::string("add") ||
+        op.name == std::string("gather_rows")) {
+      EXPECT_EQ(bits_of(op.run(cuda)), bits_of(op.run(cpu))) << op.name;
+    }
+  for (const DType dtype : kWeightTypes) {
+    const auto rows = [&](DeviceBackend& ops) {
+      const auto table = RandomWeight(dtype, 20, LeafCut::whole(64, 32), 5).pack(ops);
+      const std::vector<TokenId> tokens{19, 0, 7};
+      DeviceTensor out(ops, std::vector<float>(3 * 64), 3);
+      ops.embed(out.view, tokens, *table, {0, 20});
+      return bits_of(out.take());
+    };
+    EXPECT_EQ(rows(cuda), rows(cpu)) << name_of(dtype);
+  }
+}
+
+TEST_F(CudaOps, EmbedGivesTheRowsOfThisRankAndZeros) {
+  for (const DType dtype : kWeightTypes)
+    expect_close(
+        [&](DeviceBackend& ops) {
+          const auto table = RandomWeight(dtype, 21, LeafCut::whole(96, 32), 5).pack(ops);
+          const std::vector<TokenId> tokens{100, 99, 120, 121, 107, 116};
+          DeviceTensor out(ops, std::vector<float>(6 * 96, -1.0f), 6);
+          ops.embed(out.view, tokens, *table, {100, 121});
+          return out.take();
+        },
+        0, std::string(name_of(dtype)));
+}
+
+TEST_F(CudaOps, ACopiedPageIsAsGoodAsTheFirst) {
+  const auto copied = [](DeviceBackend& ops) {
+    const HeadMap heads{{0, 2}, {0, 2}, 1, 16};
+    const auto cache = ops.make_kv_cache({3, 2, 16, 5, 16, DType::kF16});
+    DeviceTensor x(ops, random_floats(16 * 32, 1), 16), out(ops, std::vector<float>(16 * 32), 16);
+    const std::vector<TokenId> ids(16);
+    const std::vector<PageId> first{4}, second{1};
+    const BatchSlice written{0, 16, 0, first}, read{0, 16, 0, second};
+    ops.write_kv(*cache, 2, x.view, x.view, {ids, {}, {&written, 1}});
+    ops.copy_pages(*cache, first, second);
+    ops.attend(out.view, x.view, *cache, 2, {ids, {}, {&read, 1}}, heads, {0.25f, 0});
+    return out.take();
+  };
+  expect_close(copied, 6e-6, "copy_pages");
+}
+
+TEST_F(CudaOps, NothingOfAStepIsNoWork) {
+  DeviceTensor empty(cuda, {}, 0), weight(cuda, random_floats(16, 1), 1);
+  const TensorView none = TensorView::matrix(empty.view.data, DType::kF32, 0, 16, 16);
+  cuda.rms_norm(none, none, weight.vector(), 1e-5f);
+  cuda.add(none, none, {}, 1.0f);
+  const auto idle = RandomWeight(DType::kBF16, 0, LeafCut::whole(64, 16), 1).pack(cuda);
+  DeviceTensor x(cuda, random_floats(64, 1), 1);
+  cuda.linear(TensorView::matrix(empty.view.data, DType::kF32, 1, 0, 0), x.view, *idle, {});
+  cuda.synchronize();
+}
+
+TEST_F(CudaOps, EveryKernelOfTheSourcesWasLaunched) {
+  // One step of all ops, so that this test stands alone.
+  for (const std::int64_t tokens : {1, 20})
+    product(cuda, {DType::kQ4_1, 16, LeafCut::whole(64, 32), 1}, tokens);
+  AttentionCase c;
+  c.heads = {{0, 1}, {0, 1}, 1, 8};
+  c.tokens = 300;
+  c.run(cuda, 299);
+  for (const auto& op : small_ops()) op.run(cuda);
+  const auto table = RandomWeight(DType::kBF16, 16, LeafCut::whole(32, 16), 1).pack(cuda);
+  const std::vector<TokenId> tokens{0};
+  DeviceTensor row(cuda, std::vector<float>(32), 1);
+  cuda.embed(row.view, tokens, *table, {0, 16});
+  const auto cache = cuda.make_kv_cache({1, 1, 8, 2, 16, DType::kF16});
+  const std::vector<PageId> first{0}, second{1};
+  cuda.copy_pages(*cache, first, second);
+  cuda.synchronize();
+  std::set<std::string> written;
+  const std::regex kernel("__global__\\s+void\\s+(?:__launch_bounds__\\([^()]*\\)\\s+)?(\\w+)\\s*\\(");
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(LLM_TP_SOURCE_DIR) + "/kernels/cuda")) {
+    if (entry.path().extension() != ".cu") continue;
+    std::ifstream file(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    for (std::sregex_iterator found(text.begin(), text.end(), kernel), end; found != end; ++found)
+      written.insert((*found)[1]);
+  }
+  EXPECT_GT(written.size(), 10u);
+  EXPECT_EQ(emulator::launched_kernels(), written);
+}
+
+TEST_F(CudaOps, TheOrderOfThreadsDoesNotChangeABit) {
+  AttentionCase c;
+  const RandomWeight weight(DType::kF16, 24, LeafCut::whole(512, 16), 9);
+  const auto all = [&] {
+    std::vector<std::uint32_t> bits = bits_of(c.run(cuda));
+    for (const std::int64_t tokens : {2, 18}) {
+      const auto more = bits_of(product(cuda, weight, tokens));
+      bits.insert(bits.end(), more.begin(), more.end());
+    }
+    return bits;
+  };
+  const auto ascending = all();
+  emulator::set_thread_order(emulator::ThreadOrder::kDescending);
+  EXPECT_EQ(all(), ascending);
+  emulator::set_thread_order(emulator::ThreadOrder::kRandom, 17);
+  EXPECT_EQ(all(), ascending);
+  emulator::set_thread_order(emulator::ThreadOrder::kAscending);
+}
+
+}  // namespace
+}  // namespace llm_tp::testing

@@ -1,0 +1,30 @@
+#pragma once
+#include <driver_types.h>
+#include <vector_types.h>
+
+#include <cstddef>
+#include <functional>
+#include <set>
+#include <string>
+
+namespace llm_tp::emulator {
+
+/// The device behind fake_cudart.cc: memory that AddressSanitizer refuses to host code, streams that do
+/// nothing until something waits for them. One process, one device, one thread.
+
+/// Fails unless the pointer is null or lies in device or pinned memory.
+void check_device_pointer(const char* kernel, int argument, const void* pointer);
+/// Fails unless [pointer, pointer + bytes) lies in one device allocation.
+void require_device(const void* pointer, std::size_t bytes, const char* what);
+/// Checks the limits of a launch and queues it.
+void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
+                  cudaStream_t stream, std::function<void()> body);
+/// Queues other work, which may touch device memory.
+void queue_work(cudaStream_t stream, std::function<void()> work);
+
+/// Names of all kernels that ran in this process, without template arguments.
+const std::set<std::string>& launched_kernels();
+/// Device bytes in use.
+std::size_t device_bytes();
+
+}  // namespace llm_tp::emulator
