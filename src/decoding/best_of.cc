@@ -28,9 +28,11 @@ std::vector<Candidate> best_of(std::span<const float> scores, TokenId first, std
   const auto candidate = [&](std::size_t i) {
     return Candidate{first + static_cast<TokenId>(i), scores[i], scores[i]};
   };
-  if (most == 1) {  // greedy: the lowest id wins a tie, and other ties do not matter
-    const auto at = std::find(scores.begin(), scores.end(), largest_of(scores));
-    return {candidate(static_cast<std::size_t>(at - scores.begin()))};
+  if (most == 1) {  // greedy, and top-k of 1, of which ties are a part
+    const float largest = largest_of(scores);
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      if (scores[i] == largest) best.push_back(candidate(i));
+    return best;
   }
   if (most >= static_cast<std::int64_t>(scores.size())) {
     for (std::size_t i = 0; i < scores.size(); ++i) best.push_back(candidate(i));
