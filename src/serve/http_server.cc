@@ -209,6 +209,8 @@ asio::awaitable<bool> HttpServer::State::send_stream(beast::tcp_stream& stream, 
       if (gone || !co_await send_text(stream, text)) co_return false;
       text.clear();
       events.clear();
+      // News that came while this was sent found nobody waiting: they are looked for before the next wait.
+      if (!over) continue;
     }
     if (over) co_return call.end() == JobEnd::kDone;
     if (gone) co_return false;
