@@ -8,8 +8,7 @@ void check_cuda(cudaError_t result, const char* call) {
   if (result == cudaSuccess) return;
   const std::string text = std::string("CUDA ") + call + ": " + cudaGetErrorString(result);
   if (result == cudaErrorMemoryAllocation)
-    throw Error(ExitCode::kOutOfMemory,
-                text + ": use more ranks, a smaller --max-context or --batch, or --dtype q8_0");
+    throw Error(ExitCode::kOutOfMemory, text + ": use more ranks, a smaller --max-context, or --dtype q8_0");
   throw Error(ExitCode::kUnavailable, text);
 }
 
