@@ -68,8 +68,8 @@ std::int64_t first_round_candidates(const RowRequest& request) noexcept {
   if (request.candidates > 0) return request.candidates;
   const SamplingSettings& s = request.sampling;
   if (!s.samples()) return 1;
-  if (s.top_k > 0) return std::max({s.top_k, s.min_keep, 2});  // one alone would come without its ties
-  if (s.is_typical()) return kAll;                             // what is typical may be anywhere in the order
+  if (s.top_k > 0) return std::max(s.top_k, s.min_keep);
+  if (s.is_typical()) return kAll;  // what is typical may be anywhere in the order
   return s.cuts_a_prefix() ? std::max<std::int64_t>(kPrefixCandidates, s.min_keep) : 1;
 }
 
