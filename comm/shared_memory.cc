@@ -41,11 +41,14 @@ void SharedMemoryCommunicator::meet(const char* call) {
   ++phase_;
 }
 
-void SharedMemoryCommunicator::point_roots_at(const TreeParts& parts, std::int64_t elements) {
+void SharedMemoryCommunicator::point_roots_at(const TreeParts& parts, Chunk chunk, TensorView mine,
+                                              std::int64_t elements) {
   roots_.clear();
+  const auto* const own = reinterpret_cast<const float*>(mine.data);
   for (int other = 0; other < world(); ++other) {
-    const auto* const first = reinterpret_cast<const float*>(board_->slot(other, phase_));
-    for (int i = 0; i < parts.roots_of_rank(other); ++i) roots_.push_back(first + i * elements);
+    const auto* const slot = reinterpret_cast<const float*>(board_->slot(other, phase_));
+    for (int i = 0; i < parts.roots_of_rank(other); ++i)
+      roots_.push_back(other == rank() ? own + i * elements + chunk.begin : slot + i * chunk.size());
   }
 }
 
@@ -73,18 +76,22 @@ void SharedMemoryCommunicator::sum_tree(TensorView out, TensorView mine, const T
 
   for (Chunk chunk{0, 0}; chunk.begin < elements; chunk.begin = chunk.end) {
     chunk.end = std::min(elements, chunk.begin + chunk_elements);
+    // In two phases nobody but this rank reads its own slice.
+    const Range slice = one_phase ? Range{0, 0} : slice_of(chunk.size(), rank(), world());
     auto* const my_slot = reinterpret_cast<float*>(board_->slot(rank(), phase_));
     for (int i = 0; i < parts.roots_of_rank(rank()); ++i) {
-      copy(my_slot + i * chunk.size(), my_roots + i * elements + chunk.begin, chunk.size() * kElementBytes);
+      const float* const root = my_roots + i * elements + chunk.begin;
+      float* const into = my_slot + i * chunk.size();
+      copy(into, root, slice.begin * kElementBytes);
+      copy(into + slice.end, root + slice.end, (chunk.size() - slice.end) * kElementBytes);
     }
-    point_roots_at(parts, chunk.size());
+    point_roots_at(parts, chunk, mine, elements);
     meet("sum_tree");
     if (one_phase) {
       evaluate(out, chunk, chunk.begin, parts);
       return;
     }
     // The other slot is free: all ranks have published this phase, so they have read what it held before.
-    const Range slice = slice_of(chunk.size(), rank(), world());
     auto* const result = reinterpret_cast<float*>(board_->slot(rank(), phase_));
     if (!slice.empty()) {
       shifted_roots_.resize(roots_.size());

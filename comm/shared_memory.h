@@ -32,7 +32,9 @@ class SharedMemoryCommunicator : public Communicator {
   };
   /// Publishes what this rank wrote into its slot of phase_ and waits for the others.
   void meet(const char* call);
-  void point_roots_at(const TreeParts& parts, std::int64_t elements);
+  /// roots_ = every root of a chunk: the others' in their slots of phase_, this rank's own where they lie in
+  /// mine [R, elements].
+  void point_roots_at(const TreeParts& parts, Chunk chunk, TensorView mine, std::int64_t elements);
   void evaluate(TensorView out, Chunk part, std::int64_t chunk_begin, const TreeParts& parts);
 
   std::shared_ptr<RankBoard> board_;

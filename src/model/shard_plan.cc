@@ -44,6 +44,9 @@ std::vector<Range> cut_by_shares(std::int64_t units, std::span<const double> sha
   }
   std::vector<std::size_t> order(shares.size());
   std::iota(order.begin(), order.end(), 0);
+  // Of equal remainders the later ranks round up: rank 0 also schedules and samples, and a first rank that
+  // ends on a power of two has fewer roots to send.
+  std::reverse(order.begin(), order.end());
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return remainders[a] > remainders[b] + 1e-9; });
   for (std::size_t i = 0; left > 0; i = (i + 1) % order.size(), --left) ++counts[order[i]];

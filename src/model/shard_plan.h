@@ -40,7 +40,7 @@ struct ShardPlan {
 /// most 256 runs, whole multiples of 16.
 std::int64_t vocabulary_unit(std::int64_t vocabulary) noexcept;
 
-/// Cuts `units` indivisible things over ranks by largest remainder, ties to the lower rank; contiguous, in
+/// Cuts `units` indivisible things over ranks by largest remainder, ties to the higher rank; contiguous, in
 /// rank order.
 std::vector<Range> cut_by_shares(std::int64_t units, std::span<const double> shares);
 

@@ -108,7 +108,7 @@ TEST(Json, InspectShowsEveryRanksShare) {
   EXPECT_GT(answer.at("parameters").get<std::int64_t>(), 300000);
   EXPECT_EQ(answer.at("context"), 2048);
   ASSERT_EQ(answer.at("ranks").size(), 2U);
-  EXPECT_EQ(answer["ranks"][0].at("query_heads"), json({0, 5}));
+  EXPECT_EQ(answer["ranks"][0].at("query_heads"), json({0, 4}));
   EXPECT_EQ(answer["ranks"][1].at("kv_heads"), json({1, 3}));
   for (const char* key :
        {"rank", "mlp_columns", "vocab_rows", "weight_bytes", "kv_bytes_per_token", "workspace_bytes"})

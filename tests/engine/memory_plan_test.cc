@@ -45,8 +45,8 @@ TEST(PlanMemory, ARankWithoutHeadsHoldsNoCache) {
   const int world = static_cast<int>(shape.query_heads) + 1;
   const auto memory = plan_memory(shape, loader, ShardPlan::make(shape, world, loader.units()),
                                   CpuBackend(CpuOptions{}), DType::kF16, 1);
-  EXPECT_EQ(memory.back().kv_per_token, 0);
-  EXPECT_GT(memory.front().kv_per_token, 0);
+  EXPECT_EQ(memory.front().kv_per_token, 0);
+  EXPECT_GT(memory.back().kv_per_token, 0);
 }
 
 TEST(CheckMemory, RefusesWithTheRankTheSumsAndTheKnobs) {

@@ -113,33 +113,33 @@ std::vector<std::int64_t> query_heads(std::int64_t query, std::int64_t kv, int w
 }
 
 TEST(ShardPlan, DealsWholeKvGroupsWhereThatCostsLittle) {
-  EXPECT_EQ(query_heads(32, 8, 3), (std::vector<std::int64_t>{12, 12, 8}));
+  EXPECT_EQ(query_heads(32, 8, 3), (std::vector<std::int64_t>{8, 12, 12}));
   EXPECT_EQ(query_heads(32, 8, 8), std::vector<std::int64_t>(8, 4));
   EXPECT_EQ(query_heads(64, 8, 4), std::vector<std::int64_t>(4, 16));
 }
 
 TEST(ShardPlan, DealsQueryHeadsWhereWholeGroupsWouldFillARank) {
   const ShardPlan plan = ShardPlan::make(shape_of({9, 3, 64, 1536, 49152}), 2, {});
-  EXPECT_EQ(query_heads(plan), (std::vector<std::int64_t>{5, 4}));
+  EXPECT_EQ(query_heads(plan), (std::vector<std::int64_t>{4, 5}));
   EXPECT_EQ(plan.ranks[0].kv_heads, (Range{0, 2}));
   EXPECT_EQ(plan.ranks[1].kv_heads, (Range{1, 3}));  // KV head 1 lies on both
-  EXPECT_EQ(query_heads(14, 2, 4), (std::vector<std::int64_t>{4, 4, 3, 3}));
-  EXPECT_EQ(query_heads(7, 1, 3), (std::vector<std::int64_t>{3, 2, 2}));
+  EXPECT_EQ(query_heads(14, 2, 4), (std::vector<std::int64_t>{3, 3, 4, 4}));
+  EXPECT_EQ(query_heads(7, 1, 3), (std::vector<std::int64_t>{2, 2, 3}));
 }
 
 TEST(ShardPlan, MoreRanksThanHeadsLeaveRanksIdle) {
   const ShardPlan plan = ShardPlan::make(shape_of({4, 1, 24, 16, 16}), 6, {});
-  EXPECT_EQ(query_heads(plan), (std::vector<std::int64_t>{1, 1, 1, 1, 0, 0}));
-  EXPECT_TRUE(plan.ranks[5].kv_heads.empty());
-  EXPECT_TRUE(plan.ranks[5].output_leaves.empty());
-  EXPECT_TRUE(plan.ranks[5].mlp_columns.empty());
-  EXPECT_TRUE(plan.ranks[5].vocab_rows.empty());
+  EXPECT_EQ(query_heads(plan), (std::vector<std::int64_t>{0, 0, 1, 1, 1, 1}));
+  EXPECT_TRUE(plan.ranks[0].kv_heads.empty());
+  EXPECT_TRUE(plan.ranks[0].output_leaves.empty());
+  EXPECT_TRUE(plan.ranks[0].mlp_columns.empty());
+  EXPECT_TRUE(plan.ranks[0].vocab_rows.empty());
 }
 
 TEST(ShardPlan, HeadsThatShareAQuantisationBlockStayTogether) {
   // 8 heads of 16: a block of 32 columns is two heads.
   EXPECT_EQ(query_heads(ShardPlan::make(shape_of({8, 8, 16, 64, 64}), 3, {32, 32})),
-            (std::vector<std::int64_t>{4, 2, 2}));
+            (std::vector<std::int64_t>{2, 2, 4}));
 }
 
 TEST(ShardPlan, FollowsTheShares) {
