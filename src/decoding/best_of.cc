@@ -1,23 +1,20 @@
 #include "decoding/best_of.h"
 
 #include <algorithm>
-#include <limits>
+#include <functional>
 
 #include "decoding/exp_sum.h"
 
 namespace llm_tp {
 namespace {
 
-constexpr std::size_t kBlock = 32;
-
-/// Cuts `best` to `most` and the ties of the last of them; returns that one's score.
-float cut(std::vector<Candidate>& best, std::size_t most) {
-  const auto last = best.begin() + static_cast<std::ptrdiff_t>(most) - 1;
-  std::nth_element(best.begin(), last, best.end(), comes_before);
-  const float bound = last->score;
-  best.erase(std::partition(best.begin(), best.end(), [&](const Candidate& c) { return c.score >= bound; }),
-             best.end());
-  return bound;
+/// The best score of each block of equal length, the rest as one more block.
+std::vector<float> bests_of_blocks(std::span<const float> scores, std::size_t length) {
+  std::vector<float> bests;
+  bests.reserve(scores.size() / length + 1);
+  for (std::size_t begin = 0; begin < scores.size(); begin += length)
+    bests.push_back(largest_of(scores.subspan(begin, std::min(length, scores.size() - begin))));
+  return bests;
 }
 
 }  // namespace
@@ -39,24 +36,25 @@ std::vector<Candidate> best_of(std::span<const float> scores, TokenId first, std
     std::sort(best.begin(), best.end(), comes_before);
     return best;
   }
-  // A block whose best is below the bound is passed over; the list is cut whenever it has doubled.
+  // The `most`-th best of the blocks' bests is a bound that so many scores reach, and few more, since the
+  // best tokens are spread over the vocabulary. Blocks are so short that there are four times as many.
   const auto wanted = static_cast<std::size_t>(most);
-  float bound = -std::numeric_limits<float>::infinity();
-  std::size_t limit = 2 * wanted + kBlock;
-  for (std::size_t begin = 0; begin < scores.size(); begin += kBlock) {
-    const std::size_t end = std::min(scores.size(), begin + kBlock);
-    float largest = scores[begin];
-    for (std::size_t i = begin + 1; i < end; ++i) largest = scores[i] > largest ? scores[i] : largest;
-    if (largest < bound) continue;
-    for (std::size_t i = begin; i < end; ++i)
+  const std::size_t length = std::max<std::size_t>(1, scores.size() / (4 * wanted));
+  const std::vector<float> bests = bests_of_blocks(scores, length);
+  std::vector<float> order = bests;
+  std::nth_element(order.begin(), order.begin() + most - 1, order.end(), std::greater<>());
+  const float bound = order[wanted - 1];
+  for (std::size_t block = 0; block < bests.size(); ++block) {
+    if (bests[block] < bound) continue;
+    const std::size_t end = std::min(scores.size(), (block + 1) * length);
+    for (std::size_t i = block * length; i < end; ++i)
       if (scores[i] >= bound) best.push_back(candidate(i));
-    if (best.size() >= limit) {
-      bound = cut(best, wanted);
-      limit = best.size() + wanted + kBlock;  // ties may have kept it long
-    }
   }
-  cut(best, wanted);
   std::sort(best.begin(), best.end(), comes_before);
+  const float last = best[wanted - 1].score;
+  best.erase(
+      std::find_if(best.begin() + most, best.end(), [&](const Candidate& c) { return c.score < last; }),
+      best.end());
   return best;
 }
 

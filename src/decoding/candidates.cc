@@ -11,9 +11,9 @@ namespace llm_tp {
 namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-/// Nearly always these hold what top-p and its like keep; else all scores are asked for.
-constexpr std::int64_t kPrefixCandidates = 256;
-constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
+/// Nearly always the first hold what top-p and its like keep, and where a row is flat the second: to sort all
+/// of a large vocabulary costs as much as a decode step.
+constexpr std::int64_t kPrefixCandidates = 256, kFlatPrefixCandidates = 4096;
 
 float adjusted(float score, const Adjustment& a) {
   switch (a.op) {
@@ -63,19 +63,20 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
 
 }  // namespace
 
-std::int64_t first_round_candidates(const RowRequest& request) noexcept {
-  if (request.whole == WholeKind::kScores) return kAll;
+std::int64_t candidates_in_round(const RowRequest& request, int round) noexcept {
+  if (request.whole == WholeKind::kScores) return kAllCandidates;
   if (request.candidates > 0) return request.candidates;
   const SamplingSettings& s = request.sampling;
   if (!s.samples()) return 1;
   if (s.top_k > 0) return std::max(s.top_k, s.min_keep);
-  if (s.is_typical()) return kAll;  // what is typical may be anywhere in the order
-  return s.cuts_a_prefix() ? std::max<std::int64_t>(kPrefixCandidates, s.min_keep) : 1;
+  if (s.is_typical()) return kAllCandidates;  // what is typical may be anywhere in the order
+  if (!s.cuts_a_prefix()) return 1;
+  if (round > 1) return kAllCandidates;
+  return std::max<std::int64_t>(round == 0 ? kPrefixCandidates : kFlatPrefixCandidates, s.min_keep);
 }
 
-bool may_need_everything(const RowRequest& request) noexcept {
-  return request.candidates == 0 && request.sampling.samples() && request.sampling.top_k == 0 &&
-         request.sampling.cuts_a_prefix() && first_round_candidates(request) != kAll;
+bool may_need_another_round(const RowRequest& request, int round) noexcept {
+  return candidates_in_round(request, round + 1) != candidates_in_round(request, round);
 }
 
 std::vector<ExpSum> CandidateFinder::sums(std::span<const float> scores, float scale) const {
@@ -119,7 +120,7 @@ void CandidateFinder::draw(RowCandidates& found, std::span<const float> scores,
 }
 
 RowCandidates CandidateFinder::read(std::span<const float> logits, const ScoreList& list,
-                                    const RowRequest& request, double normaliser, bool everything) {
+                                    const RowRequest& request, double normaliser, std::int64_t most) {
   RowCandidates found;
   const auto first = static_cast<TokenId>(vocabulary_.begin);
   found.logit_sums = sums(logits, 1.0f);
@@ -144,7 +145,7 @@ RowCandidates CandidateFinder::read(std::span<const float> logits, const ScoreLi
   if (request.samples_freely()) {
     draw(found, scores, request);
   } else {
-    found.best = best_of(scores, first, everything ? kAll : first_round_candidates(request));
+    found.best = best_of(scores, first, most);
     found.all = found.best.size() == scores.size();
   }
   const auto logit_of = [&](Candidate& c) {

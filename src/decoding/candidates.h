@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -31,10 +32,10 @@ class CandidateFinder {
   CandidateFinder(Range vocabulary, std::int64_t rows_per_sum)
       : vocabulary_(vocabulary), rows_per_sum_(rows_per_sum) {}
   std::vector<ExpSum> sums(std::span<const float> scores, float scale) const;
-  /// normaliser: log-sum-exp of the row's logits, read where the row is `normalised`. everything: all scores
-  /// of the rank are wanted (second round).
+  /// normaliser: log-sum-exp of the row's logits, read where the row is `normalised`. most: so many of the
+  /// best are wanted.
   RowCandidates read(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
-                     double normaliser, bool everything);
+                     double normaliser, std::int64_t most);
 
  private:
   void adjust(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
@@ -46,11 +47,14 @@ class CandidateFinder {
   std::vector<float> scores_;
 };
 
-/// How many of the best tokens the first round asks of each rank: all, where fewer could not decide.
-std::int64_t first_round_candidates(const RowRequest& request) noexcept;
+inline constexpr std::int64_t kAllCandidates = std::numeric_limits<std::int64_t>::max();
 
-/// Whether choose() may have to ask again for all scores.
-bool may_need_everything(const RowRequest& request) noexcept;
+/// How many of the best tokens each rank sends in a round of questions about a row, 0 the first: more in each
+/// round until they decide, all in the last.
+std::int64_t candidates_in_round(const RowRequest& request, int round) noexcept;
+
+/// Whether choose() may find the candidates of this round to be too few.
+bool may_need_another_round(const RowRequest& request, int round) noexcept;
 
 std::vector<std::byte> to_bytes(const std::vector<RowCandidates>& rows);
 std::vector<RowCandidates> candidates_from_bytes(std::span<const std::byte> bytes);

@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <limits>
 
+/// Compiled into each caller, with the instruction set of that caller.
+#define LLM_TP_INLINE [[gnu::always_inline]] inline
+
 namespace llm_tp {
 namespace {
 
@@ -23,7 +26,7 @@ using Block = std::array<float, kBlock>;
 /// e^(f ln 2)). Plain multiplies and adds without branches, so that it vectorises and gives the same bits
 /// everywhere. Very small x become kSmallest, and their e 0: `above` has all bits set for the others, found
 /// from the bits of floats below zero, whose order is that of their magnitudes.
-void exp_block(Block& x, Block& e) {
+LLM_TP_INLINE void exp_block(Block& x, Block& e) {
   for (std::size_t i = 0; i < kBlock; ++i) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) | 0x80000000u;
     const auto above = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits - kSmallestBits) >> 31);
@@ -48,9 +51,7 @@ void exp_block(Block& x, Block& e) {
   }
 }
 
-}  // namespace
-
-float largest_of(std::span<const float> scores) {
+LLM_TP_INLINE float largest(std::span<const float> scores) {
   Lanes largest;
   largest.fill(kNone);
   std::size_t i = 0;
@@ -62,8 +63,8 @@ float largest_of(std::span<const float> scores) {
   return maximum;
 }
 
-ExpSum exp_sum(std::span<const float> scores, float scale) {
-  const float maximum = largest_of(scores);
+LLM_TP_INLINE ExpSum sum_of_exp(std::span<const float> scores, float scale) {
+  const float maximum = largest(scores);
   if (maximum == kNone) return {kNone, 0, 0};
   Lanes sums{}, weighted{};
   for (std::size_t begin = 0; begin < scores.size(); begin += kBlock) {
@@ -82,6 +83,25 @@ ExpSum exp_sum(std::span<const float> scores, float scale) {
   for (std::size_t lane = 0; lane < kLanes; ++lane)
     result.sum += sums[lane], result.weighted += weighted[lane];
   return result;
+}
+
+// Eight lanes at a time where the processor can; the bits are the same, as no operation is fused.
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] ExpSum sum_of_exp_avx2(std::span<const float> scores, float scale) {
+  return sum_of_exp(scores, scale);
+}
+const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0;
+#endif
+
+}  // namespace
+
+float largest_of(std::span<const float> scores) { return largest(scores); }
+
+ExpSum exp_sum(std::span<const float> scores, float scale) {
+#if defined(__x86_64__)
+  if (kHasAvx2) return sum_of_exp_avx2(scores, scale);
+#endif
+  return sum_of_exp(scores, scale);
 }
 
 Normaliser merge_sums(std::span<const std::span<const ExpSum>> ranks, double scale) {

@@ -25,11 +25,12 @@ CandidateList merge_candidates(std::span<const RowCandidates> ranks) {
   CandidateList list;
   float bound = -std::numeric_limits<float>::infinity();
   for (const RowCandidates& r : ranks) {
+    const auto middle = static_cast<std::ptrdiff_t>(list.sorted.size());
     list.sorted.insert(list.sorted.end(), r.best.begin(), r.best.end());
+    std::inplace_merge(list.sorted.begin(), list.sorted.begin() + middle, list.sorted.end(), comes_before);
     if (!r.all && !r.best.empty()) bound = std::max(bound, r.best.back().score);
   }
   list.complete = std::isinf(bound);  // a rank whose last one is forbidden kept only forbidden ones back
-  std::sort(list.sorted.begin(), list.sorted.end(), comes_before);
   const auto end = std::find_if(list.sorted.begin(), list.sorted.end(),
                                 [&](const Candidate& c) { return c.score < bound || std::isinf(c.score); });
   list.sorted.erase(end, list.sorted.end());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "base/byte_stream.h"
@@ -46,38 +47,52 @@ std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin
                                         const LogitsOf& logits_of) {
   const auto requests = std::span(list.rows).subspan(begin, end - begin);
   const std::vector<double> normaliser = normalisers(requests, logits_of);
-  const bool second_round = std::any_of(requests.begin(), requests.end(), may_need_everything);
-  std::vector<std::uint8_t> everything(requests.size(), 0);
-  std::vector<RowResult> results;
-  while (true) {
+  std::vector<RowResult> results(ranks_.rank() == 0 ? requests.size() : 0);
+  std::vector<std::uint32_t> open(requests.size());
+  std::iota(open.begin(), open.end(), 0u);
+  for (int round = 0; !open.empty(); ++round) {
     std::vector<RowCandidates> mine;
-    for (std::size_t i = 0; i < requests.size(); ++i)
-      mine.push_back(
-          reader_.read(logits_of(requests[i].row), list, requests[i], normaliser[i], everything[i] != 0));
+    for (const std::uint32_t i : open)
+      mine.push_back(reader_.read(logits_of(requests[i].row), list, requests[i], normaliser[i],
+                                  candidates_in_round(requests[i], round)));
     const auto gathered = ranks_.gather(to_bytes(mine));
-    bool undecided = false;
-    if (ranks_.rank() == 0) {
-      std::vector<std::vector<RowCandidates>> by_rank;
-      for (const auto& bytes : gathered) by_rank.push_back(candidates_from_bytes(bytes));
-      results.assign(requests.size(), {});
-      for (std::size_t i = 0; i < requests.size(); ++i) {
-        std::vector<RowCandidates> row;
-        for (auto& rank : by_rank) row.push_back(std::move(rank[i]));
-        auto chosen = choose(requests[i], row, vocabulary_);
-        if (chosen)
-          results[i] = std::move(*chosen);
-        else
-          everything[i] = 1, undecided = true;
-      }
-    }
-    if (!second_round) return results;
-    std::vector<std::byte> message(everything.size() + 1);
-    message[0] = std::byte(undecided ? 1 : 0);
-    std::memcpy(message.data() + 1, everything.data(), everything.size());
-    control_.broadcast(message);
-    if (message[0] == std::byte{0}) return results;
-    std::memcpy(everything.data(), message.data() + 1, everything.size());
+    const bool last = std::none_of(open.begin(), open.end(), [&](std::uint32_t i) {
+      return may_need_another_round(requests[i], round);
+    });
+    std::vector<std::uint32_t> undecided;
+    if (ranks_.rank() == 0) undecided = choose_rows(requests, open, gathered, results);
+    if (last) break;
+    open = broadcast(std::move(undecided));
   }
+  return results;
+}
+
+/// Results of those of the open rows that the ranks' candidates decide; returns the others.
+std::vector<std::uint32_t> RowScorer::choose_rows(std::span<const RowRequest> requests,
+                                                  std::span<const std::uint32_t> open,
+                                                  const std::vector<std::vector<std::byte>>& gathered,
+                                                  std::vector<RowResult>& results) const {
+  std::vector<std::vector<RowCandidates>> by_rank;
+  for (const auto& bytes : gathered) by_rank.push_back(candidates_from_bytes(bytes));
+  std::vector<std::uint32_t> undecided;
+  for (std::size_t k = 0; k < open.size(); ++k) {
+    std::vector<RowCandidates> row;
+    for (auto& rank : by_rank) row.push_back(std::move(rank[k]));
+    auto chosen = choose(requests[open[k]], row, vocabulary_);
+    if (chosen)
+      results[open[k]] = std::move(*chosen);
+    else
+      undecided.push_back(open[k]);
+  }
+  return undecided;
+}
+
+std::vector<std::uint32_t> RowScorer::broadcast(std::vector<std::uint32_t> rows) {
+  ByteWriter message;
+  message.list(rows);
+  std::vector<std::byte> bytes = message.take();
+  control_.broadcast(bytes);
+  return ByteReader(bytes).list<std::uint32_t>();
 }
 
 }  // namespace llm_tp

@@ -11,8 +11,8 @@
 namespace llm_tp {
 
 /// Turns the logits of scored rows, spread over the ranks by vocabulary rows, into results on rank 0: every
-/// rank reads its own part and sends a few candidates. Where those cannot decide a row, rank 0 asks for all
-/// of its scores. All ranks call it with the same list. One thread a rank.
+/// rank reads its own part and sends a few candidates. Where those cannot decide a row, rank 0 asks for more
+/// of them. All ranks call it with the same list. One thread a rank.
 class RowScorer {
  public:
   /// vocabulary_rows: this rank's; of `vocabulary` in all.
@@ -25,6 +25,11 @@ class RowScorer {
  private:
   using LogitsOf = std::function<std::span<const float>(std::int32_t row)>;
   std::vector<double> normalisers(std::span<const RowRequest> requests, const LogitsOf& logits_of);
+  std::vector<std::uint32_t> choose_rows(std::span<const RowRequest> requests,
+                                         std::span<const std::uint32_t> open,
+                                         const std::vector<std::vector<std::byte>>& gathered,
+                                         std::vector<RowResult>& results) const;
+  std::vector<std::uint32_t> broadcast(std::vector<std::uint32_t> rows);
 
   Communicator& ranks_;
   ControlChannel& control_;

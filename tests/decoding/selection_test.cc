@@ -39,7 +39,7 @@ std::vector<Range> random_ranks(std::int64_t vocabulary, int world, std::uint32_
 
 RowResult over_ranks(const std::vector<float>& logits, const std::vector<Range>& ranks, const ScoreList& list,
                      const RowRequest& request, bool everything) {
-  const auto look = [&](bool all) {
+  const auto look = [&](std::int64_t most) {
     std::vector<std::vector<ExpSum>> sums;
     std::vector<CandidateFinder> finders;
     for (const Range& r : ranks) finders.emplace_back(r, kUnit);
@@ -51,13 +51,16 @@ RowResult over_ranks(const std::vector<float>& logits, const std::vector<Range>&
     const double normaliser = merge_sums(views, 1.0).log_sum_exp;
     std::vector<RowCandidates> found;
     for (std::size_t i = 0; i < ranks.size(); ++i)
-      found.push_back(finders[i].read(part(ranks[i]), list, request, normaliser, all));
+      found.push_back(finders[i].read(part(ranks[i]), list, request, normaliser, most));
     const auto sent = candidates_from_bytes(to_bytes(found));
     return choose(request, sent, static_cast<std::int64_t>(logits.size()));
   };
-  auto result = look(everything);
-  if (!result) RC_ASSERT(!everything && may_need_everything(request));
-  return result ? *result : look(true).value();
+  if (everything) return look(kAllCandidates).value();
+  for (int round = 0;; ++round) {
+    auto result = look(candidates_in_round(request, round));
+    if (result) return *result;
+    RC_ASSERT(may_need_another_round(request, round));
+  }
 }
 
 SamplingSettings any_sampling() {
@@ -81,7 +84,7 @@ bool same(const std::vector<Candidate>& a, const std::vector<Candidate>& b) {
 }
 
 RC_GTEST_PROP(Selection, DoesNotDependOnTheRanks, ()) {
-  const auto vocabulary = *rc::gen::inRange<std::int64_t>(1, 2000);
+  const auto vocabulary = *rc::gen::element(*rc::gen::inRange<std::int64_t>(1, 2000), std::int64_t{9000});
   const auto logits =
       random_logits(vocabulary, *rc::gen::arbitrary<std::uint32_t>(), *rc::gen::arbitrary<bool>());
   const auto id = rc::gen::map(rc::gen::inRange<std::int64_t>(0, vocabulary),
@@ -112,6 +115,26 @@ RC_GTEST_PROP(Selection, DoesNotDependOnTheRanks, ()) {
   RC_ASSERT(got.score_log_sum_exp == expected.score_log_sum_exp);
   RC_ASSERT(same(got.best, expected.best));
   RC_ASSERT(same(got.candidates, expected.candidates));
+}
+
+TEST(Selection, TwoRoundsDecideWhereTopPKeepsThousandsOfTokens) {
+  const std::vector<float> logits = random_logits(20000, 1, false);
+  RowRequest request;
+  request.sampling.temperature = 4;  // the likeliest 256 hold a tenth of the mass
+  request.sampling.top_p = 0.5;
+  CandidateFinder finder({0, 20000}, kUnit);
+  const auto decided_in = [&](int round) {
+    const std::vector<RowCandidates> found{
+        finder.read(logits, {}, request, 0, candidates_in_round(request, round))};
+    EXPECT_EQ(found[0].all, round == 2);
+    return choose(request, found, 20000).has_value();
+  };
+  EXPECT_FALSE(decided_in(0));
+  EXPECT_TRUE(decided_in(1));
+  request.sampling.top_p = 0.99F;
+  EXPECT_FALSE(decided_in(1));
+  EXPECT_TRUE(decided_in(2));
+  EXPECT_FALSE(may_need_another_round(request, 2));
 }
 
 TEST(Selection, TopKOfOneKeepsItsTies) {

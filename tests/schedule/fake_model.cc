@@ -45,7 +45,8 @@ std::vector<RowResult> FakeModel::run(const StepPlan& plan) {
     const std::vector<ExpSum> sums = finder.sums(row_logits, 1.0F);
     const std::vector<std::span<const ExpSum>> ranks{sums};
     const double normaliser = merge_sums(ranks, 1.0).log_sum_exp;
-    const std::vector<RowCandidates> found{finder.read(row_logits, plan.score, request, normaliser, true)};
+    const std::vector<RowCandidates> found{
+        finder.read(row_logits, plan.score, request, normaliser, kAllCandidates)};
     results.push_back(choose(request, found, vocabulary_).value());
     if (request.state != 0) results.back().state = {row_logits[0] - 4, row_logits[1] - 4, row_logits[2] - 4};
   }
