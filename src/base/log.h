@@ -4,7 +4,7 @@
 namespace llm_tp {
 
 /// Log lines go to stderr, "llm-tp: …", one write a line so that the lines of ranks never mix. Any thread may
-/// log.
+/// log. Control characters become spaces, and of a message beyond 2,000 bytes the middle is left out.
 enum class LogLevel { kError = 0, kWarning = 1, kInfo = 2, kDebug = 3 };
 
 /// What is printed: messages up to this level. Ranks other than 0 should ask for kError. Default kInfo.
