@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "config/parse_value.h"
 
 namespace llm_tp {
 namespace {
@@ -146,6 +147,32 @@ std::string chosen_command(std::vector<std::string>& words) {
   return command;
 }
 
+/// "; did you mean --model?" for the first flag that the command does not have and that is like one of its
+/// own.
+std::string did_you_mean(const CLI::App& app) {
+  for (const std::string& word : app.remaining()) {
+    if (!word.starts_with("--")) continue;
+    const std::string flag = word.substr(0, std::min<std::size_t>(word.find('='), 80));
+    std::string nearest;
+    int best = 3;
+    for (const CLI::Option* option : app.get_options()) {
+      const std::string name = option->get_name();
+      if (const int distance = edit_distance(flag, name); distance < best) best = distance, nearest = name;
+    }
+    if (!nearest.empty()) return "; did you mean " + nearest + "?";
+  }
+  return "";
+}
+
+/// Ids are the whole prompt: texts beside them would be lost.
+void refuse_prompt_beside_ids(const CLI::App& app) {
+  for (const char* flag : {"--prompt", "--prompt-file", "--chat", "--system"})
+    if (app.get_option(flag)->count() > 0)
+      throw Error(ExitCode::kUsage, std::string(flag) +
+                                        " and --prompt-tokens do not go together: ids are the whole prompt; "
+                                        "leave one out");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv) {
@@ -200,6 +227,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   } catch (const CLI::CallForHelp&) {
     line.help = app.help();
     return line;
+  } catch (const CLI::ExtrasError& error) {
+    throw Error(ExitCode::kUsage,
+                std::string(error.what()) + did_you_mean(app) + " (see llm-tp " + command + " --help)");
   } catch (const CLI::ParseError& error) {
     throw Error(ExitCode::kUsage, std::string(error.what()) + " (see llm-tp " + command + " --help)");
   }
@@ -208,8 +238,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     return o != nullptr && o->count() > 0;
   };
   if (given("--config")) inputs.file = file;
-  if (command == "generate" && given("--prompt-tokens"))
+  if (command == "generate" && given("--prompt-tokens")) {
+    refuse_prompt_beside_ids(app);
     line.prompt_tokens = token_list("--prompt-tokens", prompt_tokens);
+  }
   if (given("--tokens")) line.tokens = token_list("--tokens", tokens);
   if (given("--decode")) line.decode = token_list("--decode", decode);
   if (given("--text")) line.text = text;

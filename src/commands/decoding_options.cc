@@ -174,6 +174,8 @@ void set_decoding_options(const GenerationConfig& g, const ModelFiles& files, Re
   refuse_conflicts(g, request);
   set_processors(g, IdReader(files.shape.vocabulary), request.processors);
   SamplingSettings& sampling = request.sampling;
+  sampling.top_k = static_cast<std::int32_t>(g.top_k.value_or(0));
+  sampling.top_p = static_cast<float>(g.top_p.value_or(1));
   sampling.min_p = static_cast<float>(g.min_p.value_or(0));
   sampling.typical_p = static_cast<float>(g.typical_p.value_or(1));
   sampling.epsilon_cutoff = static_cast<float>(g.epsilon_cutoff.value_or(0));
@@ -182,16 +184,13 @@ void set_decoding_options(const GenerationConfig& g, const ModelFiles& files, Re
   request.choices = static_cast<std::int32_t>(g.n.value_or(1));
   request.speculation = {kind_of(g.speculative),
                          static_cast<std::int32_t>(g.num_speculative_tokens.value_or(8))};
-  // Searches do not draw, whatever the model's generation_config.json asks for.
   if (g.num_beams.value_or(1) > 1) {
     request.beams = Request::Beams{static_cast<std::int32_t>(*g.num_beams),
                                    static_cast<std::int32_t>(g.num_return_sequences.value_or(1)),
                                    g.length_penalty.value_or(1), early_stopping_of(g.early_stopping)};
-    sampling.temperature = 0;
   } else if (g.penalty_alpha.value_or(0) > 0) {
     request.contrastive =
         Request::ContrastiveSearch{*g.penalty_alpha, static_cast<std::int32_t>(g.top_k.value_or(0))};
-    sampling.temperature = 0;
   }
 }
 

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
-#include <sstream>
 
 #include "base/error.h"
 #include "commands/decoding_options.h"
@@ -13,12 +12,6 @@
 
 namespace llm_tp {
 namespace {
-
-std::string number(double value) {
-  std::ostringstream text;
-  text << value;
-  return text.str();
-}
 
 std::vector<TokenId> end_ids(const GenerationConfig& generation, const ModelFiles& files) {
   std::vector<TokenId> ids;
@@ -50,32 +43,13 @@ std::string read_text(const std::string& path) {
 }
 
 GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& files) {
-  const GenerationConfig& g = config.generation;
-  const GenerationDefaults& defaults = files.generation;
   GenerationPlan plan;
+  const GenerationConfig g = with_defaults(config.generation, files.generation, plan.used_defaults);
   Request& request = plan.request;
-  const auto from_model = [&](const char* name, double value) {
-    plan.used_defaults += std::string(plan.used_defaults.empty() ? "" : ", ") + name + " " + number(value);
-    return value;
-  };
-  // As in Hugging Face's generate(): temperature, top_k and top_p act where the model is said to sample.
-  double temperature = 0;
-  if (g.temperature)
-    temperature = *g.temperature;
-  else if (defaults.do_sample.value_or(false))
-    temperature = from_model("temperature", defaults.temperature.value_or(1.0));
-  request.sampling.temperature = static_cast<float>(temperature);
-  if (g.top_k)
-    request.sampling.top_k = static_cast<std::int32_t>(*g.top_k);
-  else if (temperature > 0 && defaults.top_k)
-    request.sampling.top_k = static_cast<std::int32_t>(from_model("top_k", *defaults.top_k));
-  if (g.top_p)
-    request.sampling.top_p = static_cast<float>(*g.top_p);
-  else if (temperature > 0 && defaults.top_p)
-    request.sampling.top_p = static_cast<float>(from_model("top_p", *defaults.top_p));
+  request.sampling.temperature = static_cast<float>(g.temperature.value_or(0));
   request.sampling.seed = g.seed ? static_cast<std::uint64_t>(*g.seed) : std::random_device{}();
-  request.max_tokens = static_cast<std::int32_t>(g.max_tokens.value_or(256));
   request.min_tokens = static_cast<std::int32_t>(g.min_tokens.value_or(0));
+  request.max_tokens = static_cast<std::int32_t>(g.max_tokens.value_or(std::max(256, request.min_tokens)));
   if (request.min_tokens > request.max_tokens)
     throw Error(ExitCode::kUsage, "min_tokens " + std::to_string(request.min_tokens) +
                                       " is above max_tokens " + std::to_string(request.max_tokens));

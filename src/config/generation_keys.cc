@@ -5,7 +5,7 @@ namespace {
 
 void add_basic_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(integer_key({"generation.max_tokens", "--max-tokens", "tokens", "Longest completion.",
-                              "until the end or the context's"},
+                              "the model's max_new_tokens, else 256"},
                              0, kManyTokens, LLM_TP_FIELD(generation.max_tokens)));
   keys.push_back(
       integer_key({"generation.min_tokens", "--min-tokens", "tokens",
@@ -20,8 +20,8 @@ void add_basic_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(positive_key({"generation.top_p", "--top-p", "probability",
                                "Keeps the likeliest tokens that together reach it.", "the model's, else 1"},
                               0, 1, LLM_TP_FIELD(generation.top_p)));
-  keys.push_back(integer_key({"generation.seed", "--seed", "", "Seed of the random draws.", "0"}, 0,
-                             std::numeric_limits<std::int64_t>::max(), LLM_TP_FIELD(generation.seed)));
+  keys.push_back(integer_key({"generation.seed", "--seed", "", "Seed of the random draws.", "a random one"},
+                             0, std::numeric_limits<std::int64_t>::max(), LLM_TP_FIELD(generation.seed)));
   keys.push_back(integer_key({"generation.n", "--n", "choices", "Completions of each prompt.", "1"}, 1, 65536,
                              LLM_TP_FIELD(generation.n)));
   keys.push_back(with_list(labelled({"generation.stop", "--stop", "", "Texts that end a completion."},
@@ -57,27 +57,31 @@ void add_basic_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(
       text_key({"generation.prompt_file", "--prompt-file", "", "A file that holds the prompt.", "none"},
                "a path", LLM_TP_FIELD(generation.prompt_file)));
-  keys.push_back(number_key({"generation.min_p", "--min-p", "probability",
-                             "Keeps tokens with so large a share of the likeliest one's probability.", "0"},
-                            0, 1, LLM_TP_FIELD(generation.min_p)));
-  keys.push_back(positive_key({"generation.typical_p", "--typical-p", "probability",
-                               "Keeps the most typical tokens that together reach it.", "1"},
-                              0, 1, LLM_TP_FIELD(generation.typical_p)));
   keys.push_back(number_key(
-      {"generation.epsilon_cutoff", "--epsilon-cutoff", "probability", "Drops tokens below it.", "0"}, 0,
-      0.999999, LLM_TP_FIELD(generation.epsilon_cutoff)));
-  keys.push_back(number_key({"generation.eta_cutoff", "--eta-cutoff", "probability",
-                             "Drops tokens below it, or below less where the entropy is high.", "0"},
-                            0, 0.999999, LLM_TP_FIELD(generation.eta_cutoff)));
+      {"generation.min_p", "--min-p", "probability",
+       "Keeps tokens with so large a share of the likeliest one's probability.", "the model's, else 0"},
+      0, 1, LLM_TP_FIELD(generation.min_p)));
+  keys.push_back(
+      positive_key({"generation.typical_p", "--typical-p", "probability",
+                    "Keeps the most typical tokens that together reach it.", "the model's, else 1"},
+                   0, 1, LLM_TP_FIELD(generation.typical_p)));
+  keys.push_back(number_key({"generation.epsilon_cutoff", "--epsilon-cutoff", "probability",
+                             "Drops tokens below it.", "the model's, else 0"},
+                            0, 0.999999, LLM_TP_FIELD(generation.epsilon_cutoff)));
+  keys.push_back(
+      number_key({"generation.eta_cutoff", "--eta-cutoff", "probability",
+                  "Drops tokens below it, or below less where the entropy is high.", "the model's, else 0"},
+                 0, 0.999999, LLM_TP_FIELD(generation.eta_cutoff)));
   keys.push_back(bool_key({"generation.renormalize_logits", "--renormalize-logits", "",
                            "Normalises the scores of beams again after the processors."},
                           LLM_TP_FIELD(generation.renormalize_logits)));
 }
 
 void add_processor_keys(std::vector<KeyInfo>& keys) {
-  keys.push_back(positive_key({"generation.repetition_penalty", "--repetition-penalty", "",
-                               "Above 1: tokens of the prompt and output become less likely.", "1"},
-                              0, 1000, LLM_TP_FIELD(generation.repetition_penalty)));
+  keys.push_back(
+      positive_key({"generation.repetition_penalty", "--repetition-penalty", "",
+                    "Above 1: tokens of the prompt and output become less likely.", "the model's, else 1"},
+                   0, 1000, LLM_TP_FIELD(generation.repetition_penalty)));
   keys.push_back(number_key({"generation.presence_penalty", "--presence-penalty", "",
                              "Taken from the logit of each token of the output.", "0"},
                             -2, 2, LLM_TP_FIELD(generation.presence_penalty)));
@@ -85,7 +89,7 @@ void add_processor_keys(std::vector<KeyInfo>& keys) {
                              "Taken from the logit of a token for each time the output has it.", "0"},
                             -2, 2, LLM_TP_FIELD(generation.frequency_penalty)));
   keys.push_back(integer_key({"generation.no_repeat_ngram_size", "--no-repeat-ngram-size", "tokens",
-                              "No run of so many tokens comes twice; 0 is off.", "0"},
+                              "No run of so many tokens comes twice; 0 is off.", "the model's, else 0"},
                              0, kManyTokens, LLM_TP_FIELD(generation.no_repeat_ngram_size)));
   keys.push_back(
       text_key({"generation.logit_bias", "--logit-bias", "", "Added to the logits of single tokens.", "none"},
@@ -94,9 +98,10 @@ void add_processor_keys(std::vector<KeyInfo>& keys) {
                            "Added to the logit of the last id where the others stand before it.", "none"},
                           "IDS:BIAS with semicolons between, as in 5,6:1.5;7:-2",
                           LLM_TP_FIELD(generation.sequence_bias)));
-  keys.push_back(text_key(
-      {"generation.bad_words_ids", "--bad-words-ids", "", "Runs of tokens that never come.", "none"},
-      "ids with commas, runs with semicolons between, as in 5,6;7", LLM_TP_FIELD(generation.bad_words_ids)));
+  keys.push_back(text_key({"generation.bad_words_ids", "--bad-words-ids", "",
+                           "Runs of tokens that never come.", "the model's, else none"},
+                          "ids with commas, runs with semicolons between, as in 5,6;7",
+                          LLM_TP_FIELD(generation.bad_words_ids)));
   keys.push_back(
       ids_key({"generation.suppress_tokens", "--suppress-tokens", "token ids", "Ids that are never chosen."},
               LLM_TP_FIELD(generation.suppress_tokens)));

@@ -3,11 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <type_traits>
 
 #include "base/error.h"
-#include "base/json_file.h"
 #include "weights/dummy.h"
 #include "weights/gguf_source.h"
 #include "weights/quantised/config.h"
@@ -17,55 +14,9 @@ namespace llm_tp {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 void add_once(std::vector<TokenId>& ids, TokenId id) {
   if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-}
-
-/// An absent file is an empty object.
-json object_if_there(const fs::path& path) {
-  return fs::exists(path) ? read_json_object(path) : json::object();
-}
-
-std::vector<TokenId> ids_of(const json& object, const char* key, const std::string& where) {
-  const auto at = object.find(key);
-  if (at == object.end() || at->is_null()) return {};
-  std::vector<TokenId> ids;
-  for (const json& id : at->is_array() ? *at : json::array({*at})) {
-    if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max())
-      throw Error(ExitCode::kBadData, where + ": " + key + " is " + at->dump() + ", wanted token ids");
-    ids.push_back(id.get<TokenId>());
-  }
-  return ids;
-}
-
-/// A number of generation_config.json; T is double or std::int32_t.
-template <class T>
-std::optional<T> number_of(const json& object, const char* key, T low, T high, const std::string& where) {
-  const auto at = object.find(key);
-  if (at == object.end() || at->is_null()) return std::nullopt;
-  if (!(std::is_integral_v<T> ? at->is_number_integer() : at->is_number()) || *at < low || *at > high)
-    throw Error(ExitCode::kBadData, where + ": " + key + " is " + at->dump() + ", wanted a number from " +
-                                        json(low).dump() + " to " + json(high).dump());
-  return at->get<T>();
-}
-
-GenerationDefaults generation_defaults(const fs::path& folder) {
-  const std::string where = (folder / "generation_config.json").string();
-  const json object = object_if_there(where);
-  GenerationDefaults defaults;
-  if (const auto at = object.find("do_sample"); at != object.end() && !at->is_null()) {
-    if (!at->is_boolean())
-      throw Error(ExitCode::kBadData, where + ": do_sample is " + at->dump() + ", wanted true or false");
-    defaults.do_sample = at->get<bool>();
-  }
-  defaults.temperature = number_of<double>(object, "temperature", 0, 100, where);
-  defaults.top_p = number_of<double>(object, "top_p", 0, 1, where);
-  defaults.top_k =
-      number_of<std::int32_t>(object, "top_k", 0, std::numeric_limits<std::int32_t>::max(), where);
-  defaults.eos_token_ids = ids_of(object, "eos_token_id", where);
-  return defaults;
 }
 
 std::unique_ptr<WeightSource> dummy_weights(const ModelShape& shape) {
@@ -143,9 +94,8 @@ ModelFiles open_folder(const fs::path& folder, bool dummy, bool with_tokenizer) 
     files.weights = std::make_unique<SafetensorsSource>(folder, files.shape.style.names);
   if (dummy) return files;
   if (with_tokenizer) files.tokenizer = load_tokenizer(folder.string());
-  files.generation = generation_defaults(folder);
-  const auto configured =
-      ids_of(object_if_there(folder / "config.json"), "eos_token_id", (folder / "config.json").string());
+  files.generation = GenerationDefaults::read(folder.string());
+  const auto configured = token_ids_of((folder / "config.json").string(), "eos_token_id");
   for (TokenId id : files.generation.eos_token_ids.empty() ? configured : files.generation.eos_token_ids)
     add_once(files.end_ids, id);
   return files;

@@ -1,23 +1,15 @@
 #pragma once
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/ids.h"
+#include "engine/generation_defaults.h"
 #include "model/model_shape.h"
 #include "text/tokenizer.h"
 #include "weights/weight_source.h"
 
 namespace llm_tp {
-
-/// What a model's generation_config.json says; empty where it says nothing.
-struct GenerationDefaults {
-  std::optional<bool> do_sample;
-  std::optional<double> temperature, top_p;
-  std::optional<std::int32_t> top_k;
-  std::vector<TokenId> eos_token_ids;
-};
 
 /// A model as named by --model: a Hugging Face folder, a .gguf file, or dummy:FOLDER. Opened from headers
 /// alone.

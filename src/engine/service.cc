@@ -141,6 +141,7 @@ void EngineService::end(JobId id, JobEnd how, const std::string& reason) {
     auto [first, last] = deadlines_.equal_range(*live.job.deadline);
     deadlines_.erase(std::find_if(first, last, [&](const auto& entry) { return entry.second == id; }));
   }
+  publish();  // first: who has an answer must not find itself among the running
   live.job.listener->over(how, reason);
 }
 

@@ -149,7 +149,7 @@ void read_sampling(BodyReader& body, ApiRequest& request) {
   if (request.typical_p == 0) body.fail("typical_p", "wanted a number above 0");
   request.presence_penalty = body.number("presence_penalty", -2, 2).value_or(0);
   request.frequency_penalty = body.number("frequency_penalty", -2, 2).value_or(0);
-  request.repetition_penalty = body.number("repetition_penalty", 0.01, 100).value_or(1);
+  request.repetition_penalty = body.number("repetition_penalty", 0.01, 100);
   read_logit_bias(body, request);
   read_form(body, request);
 }

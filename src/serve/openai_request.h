@@ -26,8 +26,8 @@ struct ApiRequest {
   std::int64_t min_tokens = 0;
   std::optional<double> temperature, top_p;
   std::optional<std::int64_t> top_k;
-  std::optional<double> min_p, typical_p;
-  double presence_penalty = 0, frequency_penalty = 0, repetition_penalty = 1;
+  std::optional<double> min_p, typical_p, repetition_penalty;
+  double presence_penalty = 0, frequency_penalty = 0;
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::optional<std::int64_t> seed;
   std::int64_t n = 1;        // choices a prompt that are answered

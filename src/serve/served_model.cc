@@ -90,26 +90,35 @@ std::vector<TokenId> ServedModel::encode_chat(const std::string& messages, const
 Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_length,
                                  std::uint64_t seed) const {
   const GenerationDefaults& defaults = files_.generation;
-  const bool model_samples = defaults.do_sample.value_or(false);
+  GenerationConfig wanted;
+  wanted.temperature = request.temperature;
+  // As OpenAI's API says: 1 unless asked for. What the model's files recommend comes before that.
+  if (!wanted.temperature && !defaults.do_sample.value_or(false)) wanted.temperature = 1;
+  wanted.top_k = request.top_k;
+  wanted.top_p = request.top_p;
+  wanted.min_p = request.min_p;
+  wanted.typical_p = request.typical_p;
+  wanted.repetition_penalty = request.repetition_penalty;
+  std::string unused;
+  const GenerationConfig settings = with_defaults(wanted, defaults, unused);
+
   Request sequence;
   SamplingSettings& sampling = sequence.sampling;
-  // As OpenAI's API says: 1 unless asked for. What the model's files recommend comes before that.
-  const double recommended = model_samples ? defaults.temperature.value_or(1.0) : 1.0;
-  sampling.temperature = static_cast<float>(request.temperature.value_or(recommended));
-  if (request.top_k)
-    sampling.top_k = static_cast<std::int32_t>(*request.top_k);
-  else if (model_samples && sampling.temperature > 0)
-    sampling.top_k = defaults.top_k.value_or(0);
-  if (request.top_p)
-    sampling.top_p = static_cast<float>(*request.top_p);
-  else if (model_samples && sampling.temperature > 0)
-    sampling.top_p = static_cast<float>(defaults.top_p.value_or(1.0));
-  sampling.min_p = static_cast<float>(request.min_p.value_or(0));
-  sampling.typical_p = static_cast<float>(request.typical_p.value_or(1));
+  sampling.temperature = static_cast<float>(settings.temperature.value_or(0));
+  sampling.top_k = static_cast<std::int32_t>(settings.top_k.value_or(0));
+  sampling.top_p = static_cast<float>(settings.top_p.value_or(1));
+  sampling.min_p = static_cast<float>(settings.min_p.value_or(0));
+  sampling.typical_p = static_cast<float>(settings.typical_p.value_or(1));
+  sampling.epsilon_cutoff = static_cast<float>(settings.epsilon_cutoff.value_or(0));
+  sampling.eta_cutoff = static_cast<float>(settings.eta_cutoff.value_or(0));
   ProcessorSettings& processors = sequence.processors;
   processors.presence_penalty = static_cast<float>(request.presence_penalty);
   processors.frequency_penalty = static_cast<float>(request.frequency_penalty);
-  processors.repetition_penalty = static_cast<float>(request.repetition_penalty);
+  processors.repetition_penalty = static_cast<float>(settings.repetition_penalty.value_or(1));
+  processors.no_repeat_ngram_size = static_cast<std::int32_t>(settings.no_repeat_ngram_size.value_or(0));
+  processors.suppress = settings.suppress_tokens;
+  processors.begin_suppress = settings.begin_suppress_tokens;
+  processors.bad_words = defaults.bad_words_ids;
   for (const auto& [id, bias] : request.logit_bias) processors.sequence_bias.push_back({{id}, bias});
   sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
 

@@ -34,6 +34,8 @@ TEST(BadFlags, EndWithUsage) {
   expect_refused({"frobnicate"}, 64, {"frobnicate", "generate"});
   expect_refused({"generate", "--no-such-flag"}, 64, {"--no-such-flag", "--help"});
   expect_refused({"generate", "--model"}, 64, {"--model"});
+  expect_refused({"generate", "--modle", kModel}, 64, {"--modle", "did you mean --model?"});
+  expect_refused({"generate", "--temprature=1"}, 64, {"did you mean --temperature?"});
   const auto flag = [](const std::string& name, const std::string& value) {
     expect_refused({"generate", "--model", kModel, "--prompt-tokens", "1", name, value}, 64, {name, value});
   };
@@ -61,6 +63,12 @@ TEST(BadPrompts, AreRefusedBeforeTheModelIsLoaded) {
   prompt({"--prompt-tokens", ""}, {"token ids"});
   prompt({"--prompt-tokens", "1,,2"}, {"token ids"});
   prompt({"--prompt", "text"}, {"no tokenizer", "--prompt-tokens"});
+  for (const Words& other :
+       {Words{"--prompt", "text"}, {"--chat"}, {"--system", "text"}, {"--prompt-file", "f"}}) {
+    Words both{"--prompt-tokens", "1"};
+    both.insert(both.end(), other.begin(), other.end());
+    prompt(both, {other[0], "--prompt-tokens"});
+  }
   prompt({"--max-context", "4", "--prompt-tokens", "1,2,3,4,5,6"}, {"6 tokens", "4", "max_context"});
   prompt({"--max-context", "4", "--prompt-tokens", "1,2,3,4"}, {"4 tokens", "max_context"});
   prompt({"--max-context", "1000000", "--prompt-tokens", "1"}, {"1000000", "2048"});

@@ -110,12 +110,28 @@ TEST(ModelFiles, EndIdsOfConfigJsonCountWhereGenerationConfigHasNone) {
 
 TEST(ModelFiles, RefusesGenerationDefaultsOfAnotherTypeOrOutOfRange) {
   const ModelCopy model(golden_model());
-  for (const char* text :
-       {"[", "3", R"({"temperature": "hot"})", R"({"do_sample": 1})", R"({"top_k": "all"})",
-        R"({"top_k": -1})", R"({"top_k": 4294967296})", R"({"temperature": -1})", R"({"top_p": 1.5})",
-        R"({"top_p": -0.1})", R"({"eos_token_id": "</s>"})", R"({"eos_token_id": 100000})",
-        R"({"eos_token_id": -1})", R"({"eos_token_id": [1, 4294967297]})",
-        R"({"eos_token_id": {"id": 2}})"}) {
+  for (const char* text : {"[",
+                           "3",
+                           R"({"temperature": "hot"})",
+                           R"({"do_sample": 1})",
+                           R"({"top_k": "all"})",
+                           R"({"top_k": -1})",
+                           R"({"top_k": 4294967296})",
+                           R"({"temperature": -1})",
+                           R"({"top_p": 1.5})",
+                           R"({"top_p": -0.1})",
+                           R"({"eos_token_id": "</s>"})",
+                           R"({"eos_token_id": 100000})",
+                           R"({"eos_token_id": -1})",
+                           R"({"eos_token_id": [1, 4294967297]})",
+                           R"({"eos_token_id": {"id": 2}})",
+                           R"({"repetition_penalty": 0})",
+                           R"({"typical_p": 2})",
+                           R"({"no_repeat_ngram_size": 1.5})",
+                           R"({"suppress_tokens": ["a"]})",
+                           R"({"bad_words_ids": [1, 2]})",
+                           R"({"bad_words_ids": [[]]})",
+                           R"({"max_new_tokens": -1})"}) {
     SCOPED_TRACE(text);
     model.write("generation_config.json", text);
     refused(model.path(), ExitCode::kBadData, {});
