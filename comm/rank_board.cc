@@ -121,12 +121,15 @@ RankBoard::RankBoard(std::shared_ptr<std::byte> memory, const BoardLayout& layou
 }
 
 RankBoard::Line& RankBoard::line(Counter counter, int rank) const noexcept {
-  const auto index = static_cast<std::size_t>(static_cast<int>(counter) * layout_.world + rank);
+  const auto index =
+      static_cast<std::size_t>(static_cast<int>(counter)) * static_cast<std::size_t>(layout_.world) +
+      static_cast<std::size_t>(rank);
   return *reinterpret_cast<Line*>(memory_.get() + index * kLineBytes);
 }
 
 RankBoard::Member& RankBoard::member(int rank) const noexcept {
-  const auto index = static_cast<std::size_t>(kCounters * layout_.world + rank);
+  const auto index = static_cast<std::size_t>(kCounters) * static_cast<std::size_t>(layout_.world) +
+                     static_cast<std::size_t>(rank);
   return *reinterpret_cast<Member*>(memory_.get() + index * kLineBytes);
 }
 

@@ -114,20 +114,10 @@ class EbnfParser {
   }
 
   Node repeated(Node node) {
-    while (true) {
-      if (in_.take("*"))
-        node = grammar_.repeat(node, 0, Grammar::kUnbounded);
-      else if (in_.take("+"))
-        node = grammar_.repeat(node, 1, Grammar::kUnbounded);
-      else if (in_.take("?"))
-        node = grammar_.optional(node);
-      else if (in_.take("{")) {
-        const auto [least, most] = in_.braces();
-        node = grammar_.repeat(node, least, most);
-      } else {
-        return node;
-      }
+    while (const auto times = in_.repeat()) {
+      node = grammar_.repeat(node, times->first, times->second);
     }
+    return node;
   }
 
   PatternReader in_;

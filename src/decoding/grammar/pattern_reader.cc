@@ -64,6 +64,14 @@ std::int32_t PatternReader::count() {
   return value;
 }
 
+std::optional<std::pair<std::int32_t, std::int32_t>> PatternReader::repeat() {
+  if (take("*")) return std::pair{0, Grammar::kUnbounded};
+  if (take("+")) return std::pair{1, Grammar::kUnbounded};
+  if (take("?")) return std::pair{0, 1};
+  if (take("{")) return braces();
+  return std::nullopt;
+}
+
 std::pair<std::int32_t, std::int32_t> PatternReader::braces() {
   const std::int32_t least = peek() == ',' ? 0 : count();
   std::int32_t most = least;

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,8 +24,8 @@ class PatternReader {
   char32_t code_point();
   /// Digits. At most 1,000,000.
   std::int32_t count();
-  /// {m}, {m,}, {m,n} or {,n} after its opening brace was taken.
-  std::pair<std::int32_t, std::int32_t> braces();
+  /// Takes *, +, ?, {m}, {m,}, {m,n} or {,n}: the least and the most times; nothing where none stands here.
+  std::optional<std::pair<std::int32_t, std::int32_t>> repeat();
   /// [...] after its opening bracket was taken: ranges, escapes, ^ for all others.
   std::vector<Grammar::CodePoints> bracket();
   /// What stands after a backslash: a class (\d \w \s and their opposites) or one code point.
@@ -32,6 +33,7 @@ class PatternReader {
   [[noreturn]] void refuse(const std::string& why) const;
 
  private:
+  std::pair<std::int32_t, std::int32_t> braces();  // what follows the opening brace
   char32_t hex(int digits);
   std::string_view text_;
   std::string what_;
