@@ -16,7 +16,7 @@ struct CommandHelp {
   const char* summary;
   const char* examples;
 };
-constexpr std::array<CommandHelp, 10> kCommands{{
+constexpr std::array<CommandHelp, 11> kCommands{{
     {"generate", "complete a prompt and stream the text",
      "  llm-tp --model models/harbour/hf --prompt 'Once upon a time'\n"
      "  mpirun -np 4 llm-tp --config 70b.yaml --prompt-file question.txt --max-tokens 400\n"
@@ -27,6 +27,10 @@ constexpr std::array<CommandHelp, 10> kCommands{{
     {"score", "log-probability of every token of a text",
      "  llm-tp score --model models/harbour/hf --text-file story.txt --json\n"
      "  llm-tp score --model m.gguf --tokens 1,15,7 --logits out.npy\n"},
+    {"embed", "a vector for each text, from the model's last hidden states",
+     "  llm-tp embed --model models/harbour/hf --text 'A calm sea' --text 'A storm' --json\n"
+     "  mpirun -np 4 llm-tp embed --model m.gguf --text-file lines.txt --pooling last --json\n"
+     "  llm-tp embed --model m.gguf --normalize false < lines.txt\n"},
     {"tokenize", "text to token ids and back",
      "  llm-tp tokenize --model m.gguf --text 'Hello' --json\n"
      "  llm-tp tokenize --model m.gguf --chat messages.json --add-generation-prompt\n"
@@ -85,10 +89,10 @@ std::vector<TokenId> token_list(const std::string& flag, const std::string& text
   return ids;
 }
 
-/// Flags of a section that is named after a command belong to that command alone; and requests of batch and
-/// serve bring their own settings of generation.
+/// Flags of a section that is named after a command belong to that command alone; requests of batch and serve
+/// bring their own settings of generation, and embed generates nothing.
 bool takes_flags_of(const std::string& command, const std::string& section) {
-  if (section == "generation") return command != "batch" && command != "serve";
+  if (section == "generation") return command != "batch" && command != "serve" && command != "embed";
   return section.empty() || section == command;
 }
 
@@ -203,8 +207,9 @@ CommandLine parse_command_line(int argc, char** argv) {
     app.add_option("--text", text, "the text");
     app.add_option("--text-file", text_file, "a file with the text");
   }
-  if (command == "score") {
+  if (command == "score" || command == "embed")
     app.add_option("--tokens", tokens, "token ids instead of text: 1,2,3");
+  if (command == "score") {
     app.add_option("--logits", logits,
                    "write float32 [tokens, vocabulary] to this .npy; row t after token t");
   }
@@ -244,8 +249,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   }
   if (given("--tokens")) line.tokens = token_list("--tokens", tokens);
   if (given("--decode")) line.decode = token_list("--decode", decode);
-  if (given("--text")) line.text = text;
-  if (given("--text-file")) line.text_file = text_file;
+  if (command != "embed" && given("--text")) line.text = text;
+  if (command != "embed" && given("--text-file")) line.text_file = text_file;
   if (given("--logits")) line.logits = logits;
   if (command == "tokenize" && given("--chat")) line.chat_file = chat_file;
   line.resolved = load_config(inputs);

@@ -17,7 +17,7 @@ struct CommandLine {
   // Of single commands; empty elsewhere.
   std::optional<std::vector<TokenId>> prompt_tokens;       // generate
   std::optional<std::string> text, text_file;              // score, tokenize
-  std::optional<std::vector<TokenId>> tokens;              // score
+  std::optional<std::vector<TokenId>> tokens;              // score, embed
   std::optional<std::string> logits;                       // score: .npy to write
   std::optional<std::string> chat_file;                    // tokenize
   std::optional<std::vector<TokenId>> decode;              // tokenize

@@ -17,6 +17,7 @@ void run(const Group& group, const CommandLine& line) {
   if (line.command == "generate") return generate_command(group, line);
   if (line.command == "chat") return chat_command(group, line);
   if (line.command == "score") return score_command(group, line);
+  if (line.command == "embed") return embed_command(group, line);
   if (line.command == "batch") return batch_command(group, line);
   if (line.command == "serve") return serve_command(group, line);
   if (line.command == "bench") return bench_command(group, line);

@@ -9,6 +9,7 @@ namespace llm_tp {
 void generate_command(const Group& group, const CommandLine& line);
 void chat_command(const Group& group, const CommandLine& line);
 void score_command(const Group& group, const CommandLine& line);
+void embed_command(const Group& group, const CommandLine& line);
 void batch_command(const Group& group, const CommandLine& line);
 void serve_command(const Group& group, const CommandLine& line);
 void bench_command(const Group& group, const CommandLine& line);

@@ -17,6 +17,7 @@ enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
 
 enum class EarlyStopChoice : std::uint8_t { kFalse, kTrue, kNever };
+enum class PoolingChoice : std::uint8_t { kMean, kLast };
 enum class SpeculativeChoice : std::uint8_t { kNone, kDraft, kNgram, kLookahead };
 
 /// Section `generation`. A value that nobody set is empty: the model's generation_config.json may then supply
@@ -68,6 +69,14 @@ struct BenchConfig {
   std::int64_t repetitions = 5;
 };
 
+/// Section `embed`: the command of that name.
+struct EmbedConfig {
+  std::vector<std::string> text;  // each is embedded
+  std::string text_file;          // path of more texts, one a line; empty: none
+  PoolingChoice pooling = PoolingChoice::kMean;
+  bool normalize = true;  // to length 1
+};
+
 /// Section `batch`: the command of that name.
 struct BatchConfig {
   std::string input, output, error_file;   // paths; error_file empty: output + ".errors"
@@ -109,6 +118,7 @@ struct EngineConfig {
   LogLevel log_level = LogLevel::kInfo;
   GenerationConfig generation;
   BenchConfig bench;
+  EmbedConfig embed;
   BatchConfig batch;
   ServeConfig serve;
 };

@@ -12,7 +12,7 @@ namespace {
 
 using namespace keys;
 
-constexpr std::array<const char*, 4> kSections{"generation", "bench", "batch", "serve"};
+constexpr std::array<const char*, 5> kSections{"generation", "bench", "embed", "batch", "serve"};
 
 /// kv_memory: bytes, or "auto" for an empty member.
 KeyInfo memory_key(Label label) {
@@ -55,8 +55,8 @@ KeyInfo threads_key(Label label) {
 
 void add_engine_keys(std::vector<KeyInfo>& keys) {
   Choices<std::string> commands;
-  for (const char* name :
-       {"generate", "score", "tokenize", "inspect", "bench", "batch", "serve", "chat", "doctor", "version"})
+  for (const char* name : {"generate", "score", "embed", "tokenize", "inspect", "bench", "batch", "serve",
+                           "chat", "doctor", "version"})
     commands.emplace_back(name, name);
   keys.push_back(
       choice_key<std::string>({"command", "", "", "What runs where the command line names no command."},
@@ -198,6 +198,7 @@ std::span<const KeyInfo> key_table() {
     add_engine_keys(keys);
     add_generation_keys(keys);
     add_bench_keys(keys);
+    add_embed_keys(keys);
     add_batch_keys(keys);
     add_serve_keys(keys);
     return keys;

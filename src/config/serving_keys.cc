@@ -25,6 +25,24 @@ KeyInfo duration_key(Label label, Field field) {
 
 }  // namespace
 
+void add_embed_keys(std::vector<KeyInfo>& keys) {
+  keys.push_back(with_list(labelled({"embed.text", "--text", "", "Texts to embed."}, KeyType::kTextList,
+                                    "a list of texts, none of them empty"),
+                           LLM_TP_FIELD(embed.text), [](const std::string& text) {
+                             return text.empty() ? Parsed<std::string>{{}, "an empty text has no embedding"}
+                                                 : Parsed<std::string>{text, {}};
+                           }));
+  keys.push_back(text_key({"embed.text_file", "--text-file", "",
+                           "A file with texts to embed, one a line; without any text: standard input."},
+                          "a path", LLM_TP_FIELD(embed.text_file)));
+  keys.push_back(choice_key<PoolingChoice>(
+      {"embed.pooling", "--pooling", "",
+       "How the states of a text's tokens become one vector: their mean, or the last token's."},
+      {{"mean", PoolingChoice::kMean}, {"last", PoolingChoice::kLast}}, LLM_TP_FIELD(embed.pooling)));
+  keys.push_back(choice_key<bool>({"embed.normalize", "--normalize", "", "Scales embeddings to length 1."},
+                                  {{"true", true}, {"false", false}}, LLM_TP_FIELD(embed.normalize)));
+}
+
 void add_batch_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(text_key({"batch.input", "--input", "", "Requests in OpenAI's batch format, one a line."},
                           "a path", LLM_TP_FIELD(batch.input)));

@@ -28,6 +28,7 @@ RequestNeeds needs_of(const Request& request) {
 }
 
 std::unique_ptr<Strategy> make_strategy(const Request& request) {
+  if (request.embedding) return make_embedding(*request.embedding, request.prompt);
   ProcessorSettings processors = request.processors;
   processors.end_ids = request.end_ids;
   processors.min_new_tokens = request.min_tokens;

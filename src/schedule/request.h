@@ -8,6 +8,7 @@
 #include "decoding/beam_search.h"
 #include "decoding/choices.h"
 #include "decoding/contrastive.h"
+#include "decoding/embedding.h"
 #include "decoding/guide.h"
 #include "decoding/settings.h"
 #include "decoding/strategy.h"
@@ -42,6 +43,7 @@ struct Request {
     std::int32_t top_k = 0;
   };
   std::optional<ContrastiveSearch> contrastive;
+  std::optional<EmbeddingSettings> embedding;  // nothing is completed: max_tokens is 0
 };
 
 /// The KV cache that a request may come to need.

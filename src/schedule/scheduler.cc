@@ -19,7 +19,8 @@ class Scheduler::Running final : public SequenceSet {
         table_(table),
         // Where rows of the prompt have an outcome of their own, they are run.
         reuses_(!request.score_prompt && !request.whole_logits && !request.contrastive &&
-                request.speculation.kind == SpeculationKind::kNone) {
+                request.speculation.kind == SpeculationKind::kNone &&
+                (!request.embedding || request.embedding->pooling == Pooling::kLast)) {
     strategy->begin(*this);
   }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "serve/json_text.h"
+#include "serve/embedding_json.h"
 #include "serve/logprobs_json.h"
 
 namespace llm_tp {
@@ -41,12 +41,14 @@ Answer::Answer(const Call& call, const ServedModel& model) : call_(call), model_
     choices_.push_back({Completion(model.tokenizer(), call.request.stop, call.request.include_stop,
                                    call.sequences[i].min_tokens),
                         {},
-                        false});
+                        false,
+                        {}});
 }
 
 AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
   Choice& choice = choices_[sequence];
   choice.cached_tokens = progress.cached_tokens;
+  choice.embedding = progress.row.state;
   AnswerPiece piece;
   piece.choice = sequence;
   const auto& prompt = call_.prompts[sequence / static_cast<std::size_t>(call_.request.best_of)];
@@ -103,7 +105,22 @@ std::vector<std::size_t> Answer::answered() const {
   return answered;
 }
 
+Json Answer::embeddings() const {
+  Json data = Json::array();
+  for (const Choice& choice : choices_)
+    data.push_back({{"object", "embedding"},
+                    {"index", data.size()},
+                    {"embedding", call_.request.base64 ? Json(embedding_base64(choice.embedding))
+                                                       : embedding_list(choice.embedding)}});
+  const std::int64_t tokens = usage().prompt_tokens;
+  return {{"object", "list"},
+          {"data", std::move(data)},
+          {"model", model_.name()},
+          {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
+}
+
 std::string Answer::body() const {
+  if (call_.request.endpoint == Endpoint::kEmbeddings) return to_text(embeddings());
   Json choices = Json::array();
   for (const std::size_t i : answered()) {
     const Choice& choice = choices_[i];

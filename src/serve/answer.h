@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/completion.h"
+#include "serve/json_text.h"
 #include "serve/served_model.h"
 
 namespace llm_tp {
@@ -46,8 +47,10 @@ class Answer {
     Completion completion;
     std::vector<ScoredToken> prompt;  // where it is echoed with log-probabilities
     bool echoed = false;
+    std::vector<float> embedding;
     std::int64_t cached_tokens = 0;
   };
+  Json embeddings() const;
   /// The sequences that are answered, in order of the choices: the best n of each prompt.
   std::vector<std::size_t> answered() const;
 

@@ -123,7 +123,7 @@ HttpReply Api::detokenize(const std::string& body) const {
   return json_reply({{"prompt", model_.load()->decode(parse_detokenize_body(body))}});
 }
 
-Api::Outcome Api::generate(Endpoint endpoint, const std::string& body) {
+Api::Outcome Api::run(Endpoint endpoint, const std::string& body) {
   require_ready();
   EngineService& service = *service_;
   if (service.waiting() >= config_.max_queue)
@@ -152,9 +152,8 @@ Api::Outcome Api::route(const HttpRequest& request) {
   };
   if (path == "/health" || path == "/ready") return needs("GET"), health();
   check_key(request.authorization);
-  if (path == "/v1/completions") return needs("POST"), generate(Endpoint::kCompletions, request.body);
-  if (path == "/v1/chat/completions")
-    return needs("POST"), generate(Endpoint::kChatCompletions, request.body);
+  for (const Endpoint endpoint : {Endpoint::kCompletions, Endpoint::kChatCompletions, Endpoint::kEmbeddings})
+    if (path == path_of(endpoint)) return needs("POST"), run(endpoint, request.body);
   if (path == "/v1/models" || path.starts_with("/v1/models/")) return needs("GET"), models(path);
   if (path == "/tokenize") return needs("POST"), tokenize(request.body);
   if (path == "/detokenize") return needs("POST"), detokenize(request.body);
@@ -213,8 +212,7 @@ void Api::cancel(const LiveCall& call) {
 }
 
 void Api::note(const LiveCall& call, int status) {
-  const bool chat = call.call().request.endpoint == Endpoint::kChatCompletions;
-  const char* const endpoint = chat ? "/v1/chat/completions" : "/v1/completions";
+  const char* const endpoint = path_of(call.call().request.endpoint);
   metrics_.answered(endpoint, status);
   if (!log_.is_open()) return;
   const Usage usage = call.answer().usage();

@@ -58,7 +58,7 @@ class Api {
 
  private:
   Outcome route(const HttpRequest& request);
-  Outcome generate(Endpoint endpoint, const std::string& body);
+  Outcome run(Endpoint endpoint, const std::string& body);
   HttpReply tokenize(const std::string& body) const;
   HttpReply detokenize(const std::string& body) const;
   HttpReply models(const std::string& path) const;

@@ -1,5 +1,8 @@
 #include "serve/batch_line.h"
 
+#include <algorithm>
+#include <array>
+
 #include "serve/api_error.h"
 #include "serve/body_reader.h"
 #include "serve/served_model.h"
@@ -24,10 +27,12 @@ BatchLine parse_batch_line(const std::string& line) {
   const Json* body = reader.find("body");
   if (body == nullptr || !body->is_object()) reader.fail("body", "wanted an object");
   reader.finish();
-  if (url == "/v1/chat/completions")
-    parsed.endpoint = Endpoint::kChatCompletions;
-  else if (url != "/v1/completions")
-    throw ApiError(404, "url: wanted /v1/completions or /v1/chat/completions", "url");
+  constexpr std::array kEndpoints{Endpoint::kCompletions, Endpoint::kChatCompletions, Endpoint::kEmbeddings};
+  const auto endpoint = std::find_if(kEndpoints.begin(), kEndpoints.end(),
+                                     [&](Endpoint known) { return url == path_of(known); });
+  if (endpoint == kEndpoints.end())
+    throw ApiError(404, "url: wanted /v1/completions, /v1/chat/completions or /v1/embeddings", "url");
+  parsed.endpoint = *endpoint;
   parsed.body = to_text(*body);
   return parsed;
 }

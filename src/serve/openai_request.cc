@@ -11,24 +11,25 @@ namespace llm_tp {
 namespace {
 
 constexpr std::int64_t kMostChoices = 128;  // of a request, over all its prompts
+constexpr std::size_t kMostInputs = 2048;   // texts of one request for embeddings
 constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
 
-void read_prompts(BodyReader& body, ApiRequest& request) {
-  const Json* prompt = body.find("prompt");
-  if (prompt == nullptr) body.fail("prompt", "is missing; wanted a text, token ids, or a list of either");
+void read_prompts(BodyReader& body, const char* name, ApiRequest& request) {
+  const Json* prompt = body.find(name);
+  if (prompt == nullptr) body.fail(name, "is missing; wanted a text, token ids, or a list of either");
   if (prompt->is_string()) {
     request.prompts.emplace_back(prompt->get<std::string>());
   } else if (prompt->is_array() && !prompt->empty() && prompt->front().is_number()) {
-    request.prompts.emplace_back(token_ids_of(*prompt, "prompt"));
+    request.prompts.emplace_back(token_ids_of(*prompt, name));
   } else if (prompt->is_array() && !prompt->empty()) {
     for (const Json& item : *prompt) {
       if (item.is_string())
         request.prompts.emplace_back(item.get<std::string>());
       else
-        request.prompts.emplace_back(token_ids_of(item, "prompt"));
+        request.prompts.emplace_back(token_ids_of(item, name));
     }
   } else {
-    body.fail("prompt", "wanted a text, token ids, or a list of either that is not empty");
+    body.fail(name, "wanted a text, token ids, or a list of either that is not empty");
   }
 }
 
@@ -155,7 +156,7 @@ void read_sampling(BodyReader& body, ApiRequest& request) {
 }
 
 void read_completion(BodyReader& body, ApiRequest& request) {
-  read_prompts(body, request);
+  read_prompts(body, "prompt", request);
   request.max_tokens = body.integer("max_tokens", 0, kManyTokens).value_or(16);
   request.echo = body.boolean("echo").value_or(false);
   request.logprobs = body.integer("logprobs", 0, 20);
@@ -186,17 +187,25 @@ void read_chat(BodyReader& body, ApiRequest& request) {
   body.ignore({"parallel_tool_calls", "reasoning_effort", "prediction"});
 }
 
-}  // namespace
+void read_embedding(BodyReader& body, ApiRequest& request) {
+  read_prompts(body, "input", request);
+  if (request.prompts.size() > kMostInputs)
+    body.fail("input", "wanted at most " + std::to_string(kMostInputs) + " texts");
+  const std::string format = body.text("encoding_format").value_or("float");
+  if (format != "float" && format != "base64") body.fail("encoding_format", "wanted float or base64");
+  request.base64 = format == "base64";
+  request.dimensions = body.integer("dimensions", 1, kManyTokens);
+  const std::string pooling = body.text("pooling").value_or("mean");
+  if (pooling != "mean" && pooling != "last") body.fail("pooling", "wanted mean or last");
+  request.embedding.pooling = pooling == "mean" ? Pooling::kMean : Pooling::kLast;
+  request.embedding.normalised = body.boolean("normalize").value_or(true);
+  request.timeout = body.number("timeout", 0, 1e6);
+}
 
-ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
-  const Json json = parse_body(text);
-  BodyReader body(json);
-  ApiRequest request;
-  request.endpoint = endpoint;
-  request.model = body.text("model");
+void read_any_completion(BodyReader& body, ApiRequest& request) {
   read_stream_options(body, request);
   read_sampling(body, request);
-  if (endpoint == Endpoint::kCompletions)
+  if (request.endpoint == Endpoint::kCompletions)
     read_completion(body, request);
   else
     read_chat(body, request);
@@ -204,6 +213,32 @@ ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
     body.fail("min_tokens", "is above max_tokens " + std::to_string(*request.max_tokens));
   if (static_cast<std::int64_t>(request.prompt_count()) * request.best_of > kMostChoices)
     body.fail("n", "prompts times choices must be at most " + std::to_string(kMostChoices));
+}
+
+}  // namespace
+
+const char* path_of(Endpoint endpoint) {
+  switch (endpoint) {
+    case Endpoint::kCompletions:
+      return "/v1/completions";
+    case Endpoint::kChatCompletions:
+      return "/v1/chat/completions";
+    case Endpoint::kEmbeddings:
+      break;
+  }
+  return "/v1/embeddings";
+}
+
+ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
+  const Json json = parse_body(text);
+  BodyReader body(json);
+  ApiRequest request;
+  request.endpoint = endpoint;
+  request.model = body.text("model");
+  if (endpoint == Endpoint::kEmbeddings)
+    read_embedding(body, request);
+  else
+    read_any_completion(body, request);
   body.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
   body.finish();
   return request;

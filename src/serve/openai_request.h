@@ -8,18 +8,22 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "decoding/embedding.h"
 
 namespace llm_tp {
 
-enum class Endpoint { kCompletions, kChatCompletions };
+enum class Endpoint { kCompletions, kChatCompletions, kEmbeddings };
+/// "/v1/completions"
+const char* path_of(Endpoint endpoint);
 
-/// The body of a completion or chat completion, checked as far as that is possible without a model. Pure: no
-/// socket, no tokenizer, no clock.
+/// The body of a completion, chat completion or embedding, checked as far as that is possible without a
+/// model. Pure: no socket, no tokenizer, no clock.
 struct ApiRequest {
   Endpoint endpoint = Endpoint::kCompletions;
   std::optional<std::string> model;
-  std::vector<std::variant<std::string, std::vector<TokenId>>> prompts;  // completions: at least one
-  std::string messages;                                                  // chat: a JSON list
+  std::vector<std::variant<std::string, std::vector<TokenId>>>
+      prompts;                     // completions and embeddings: at least one
+  std::string messages;            // chat: a JSON list
   std::string template_variables;  // chat: a JSON object for the template, may be empty
 
   std::optional<std::int64_t> max_tokens;
@@ -42,6 +46,10 @@ struct ApiRequest {
   bool stream = false, include_usage = false;
   bool return_token_ids = false;
   std::optional<double> timeout;  // seconds
+  // Embeddings alone:
+  EmbeddingSettings embedding;
+  bool base64 = false;                     // how vectors are written
+  std::optional<std::int64_t> dimensions;  // wanted of a vector
 
   std::size_t prompt_count() const noexcept {
     return endpoint == Endpoint::kChatCompletions ? 1 : prompts.size();

@@ -74,11 +74,21 @@ std::string openapi_document() {
   chat["max_completion_tokens"] = whole(0, kManyTokens);
   chat["logprobs"] = of_type("boolean");
   chat["top_logprobs"] = whole(0, 20);
+  const Json embedding{{"model", of_type("string")},
+                       {"input", completion["prompt"]},
+                       {"encoding_format", {{"enum", Json::array({"float", "base64"})}}},
+                       {"dimensions", whole(1, kManyTokens)},
+                       {"pooling", {{"enum", Json::array({"mean", "last"})}}},
+                       {"normalize", of_type("boolean")},
+                       {"timeout", within("number", 0, 1000000)},
+                       {"user", of_type("string")}};
   const Json paths{
       {"/v1/completions",
        {{"post", operation("Completes prompts", body_of(std::move(completion), Json::array({"prompt"})))}}},
       {"/v1/chat/completions",
        {{"post", operation("Answers a conversation", body_of(std::move(chat), Json::array({"messages"})))}}},
+      {"/v1/embeddings",
+       {{"post", operation("A vector for each text", body_of(embedding, Json::array({"input"})))}}},
       {"/v1/models", {{"get", operation("The model that is served")}}},
       {"/tokenize",
        {{"post", operation("Text to token ids", body_of({{"prompt", of_type("string")},

@@ -21,6 +21,17 @@ std::string random_id(const std::string& prefix) {
 
 namespace {
 
+/// The field of a body that holds what the model reads.
+const char* prompt_field(Endpoint endpoint) {
+  if (endpoint == Endpoint::kChatCompletions) return "messages";
+  return endpoint == Endpoint::kEmbeddings ? "input" : "prompt";
+}
+
+const char* id_prefix(Endpoint endpoint) {
+  if (endpoint == Endpoint::kChatCompletions) return "chatcmpl-";
+  return endpoint == Endpoint::kEmbeddings ? "embd-" : "cmpl-";
+}
+
 /// "/models/llama/" and "dummy:/models/llama" are both "llama".
 std::string last_part(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -58,8 +69,8 @@ void ServedModel::check_ids(const std::vector<TokenId>& ids, const char* field) 
                      field);
 }
 
-std::vector<TokenId> ServedModel::encode(const std::string& text, bool add_special) const {
-  return tokenizer_for("prompt").encode(text, add_special);
+std::vector<TokenId> ServedModel::encode(const std::string& text, bool add_special, const char* field) const {
+  return tokenizer_for(field).encode(text, add_special);
 }
 
 std::string ServedModel::decode(const std::vector<TokenId>& ids) const {
@@ -87,8 +98,24 @@ std::vector<TokenId> ServedModel::encode_chat(const std::string& messages, const
   }
 }
 
+void ServedModel::check_length(Endpoint endpoint, std::int64_t length, bool goes_on) const {
+  const std::int64_t room = most_positions_ - length;
+  if (room < 0 || (room == 0 && goes_on))
+    throw ApiError(400,
+                   "the prompt has " + std::to_string(length) + " tokens, the context " +
+                       std::to_string(most_positions_) + ": shorten the prompt",
+                   prompt_field(endpoint), "context_length_exceeded");
+}
+
 Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_length,
                                  std::uint64_t seed) const {
+  Request sequence;
+  if (request.endpoint == Endpoint::kEmbeddings) {
+    check_length(request.endpoint, prompt_length, false);
+    sequence.max_tokens = 0;
+    sequence.embedding = request.embedding;
+    return sequence;
+  }
   const GenerationDefaults& defaults = files_.generation;
   GenerationConfig wanted;
   wanted.temperature = request.temperature;
@@ -102,7 +129,6 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
   std::string unused;
   const GenerationConfig settings = with_defaults(wanted, defaults, unused);
 
-  Request sequence;
   SamplingSettings& sampling = sequence.sampling;
   sampling.temperature = static_cast<float>(settings.temperature.value_or(0));
   sampling.top_k = static_cast<std::int32_t>(settings.top_k.value_or(0));
@@ -122,13 +148,8 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
   for (const auto& [id, bias] : request.logit_bias) processors.sequence_bias.push_back({{id}, bias});
   sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
 
+  check_length(request.endpoint, prompt_length, request.max_tokens.value_or(1) > 0);
   const std::int64_t room = most_positions_ - prompt_length;
-  if (room < 0 || (room == 0 && request.max_tokens.value_or(1) > 0))
-    throw ApiError(400,
-                   "the prompt has " + std::to_string(prompt_length) + " tokens, the context " +
-                       std::to_string(most_positions_) + ": shorten the prompt",
-                   request.endpoint == Endpoint::kChatCompletions ? "messages" : "prompt",
-                   "context_length_exceeded");
   sequence.max_tokens = static_cast<std::int32_t>(std::min(room, request.max_tokens.value_or(room)));
   sequence.min_tokens =
       static_cast<std::int32_t>(std::min<std::int64_t>(request.min_tokens, sequence.max_tokens));
@@ -170,6 +191,12 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
   check_ids(request.stop_token_ids, "stop_token_ids");
   for (const auto& [id, bias] : request.logit_bias) check_ids({id}, "logit_bias");
   if (!request.stop.empty()) tokenizer_for("stop");
+  if (request.dimensions && *request.dimensions != files_.shape.hidden)
+    throw ApiError(400,
+                   "dimensions: this model's embeddings have " + std::to_string(files_.shape.hidden) +
+                       ", found " + std::to_string(*request.dimensions),
+                   "dimensions");
+  const char* const field = prompt_field(request.endpoint);
   Call call;
   if (request.endpoint == Endpoint::kChatCompletions) {
     Call::Prompt prompt;
@@ -179,14 +206,15 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
   for (auto& given : request.prompts) {
     Call::Prompt prompt;
     if (auto* text = std::get_if<std::string>(&given)) {
-      prompt.tokens = encode(*text, true);
+      prompt.tokens = encode(*text, true, field);
       prompt.text = std::move(*text);
     } else {
       prompt.tokens = std::move(std::get<std::vector<TokenId>>(given));
-      check_ids(prompt.tokens, "prompt");
+      check_ids(prompt.tokens, field);
       if (request.echo && files_.tokenizer) prompt.text = files_.tokenizer->decode(prompt.tokens);
     }
-    if (prompt.tokens.empty()) throw ApiError(400, "prompt: has no tokens; give some text", "prompt");
+    if (prompt.tokens.empty())
+      throw ApiError(400, std::string(field) + ": has no tokens; give some text", field);
     call.prompts.push_back(std::move(prompt));
   }
   std::shared_ptr<Guide> guide;  // one for all: the engine's thread alone uses it from then on
@@ -200,7 +228,7 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
       sequence.stream = static_cast<std::int32_t>(choice);
       call.sequences.push_back(std::move(sequence));
     }
-  call.id = random_id(request.endpoint == Endpoint::kChatCompletions ? "chatcmpl-" : "cmpl-");
+  call.id = random_id(id_prefix(request.endpoint));
   call.created = std::time(nullptr);
   call.request = std::move(request);
   return call;

@@ -44,7 +44,7 @@ class ServedModel {
   /// template's refusal.
   Call prepare(ApiRequest request, std::uint64_t seed) const;
   /// Errors: as prepare.
-  std::vector<TokenId> encode(const std::string& text, bool add_special) const;
+  std::vector<TokenId> encode(const std::string& text, bool add_special, const char* field = "prompt") const;
   std::vector<TokenId> encode_chat(const std::string& messages, const std::string& variables, bool generate,
                                    std::string* text = nullptr) const;
   std::string decode(const std::vector<TokenId>& ids) const;
@@ -54,6 +54,7 @@ class ServedModel {
   std::shared_ptr<Guide> guide_of(const ApiRequest& request, const std::vector<TokenId>& end_ids) const;
   void check_ids(const std::vector<TokenId>& ids, const char* field) const;
   const Tokenizer& tokenizer_for(const char* field) const;
+  void check_length(Endpoint endpoint, std::int64_t length, bool goes_on) const;
   Request sequence_of(const ApiRequest& request, std::int64_t prompt_length, std::uint64_t seed) const;
 
   const ModelFiles& files_;

@@ -49,6 +49,9 @@ TEST(BadFlags, EndWithUsage) {
   expect_refused({"inspect", "--model", kModel, "--ranks", "0"}, 64, {"--ranks"});
   expect_refused({"generate"}, 64, {"--model"});
   expect_refused({"score", "--model", kModel}, 64, {"--tokens"});
+  expect_refused({"embed", "--model", kModel, "--text", "a"}, 64, {"--tokens"});
+  expect_refused({"embed", "--model", kHarbour}, 64, {"--text-file"});
+  expect_refused({"embed", "--model", kHarbour, "--text", "a", "--pooling", "cls"}, 64, {"mean", "last"});
 }
 
 TEST(BadPrompts, AreRefusedBeforeTheModelIsLoaded) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "command_run.h"
 #include "tests/support/golden.h"
@@ -89,6 +90,29 @@ TEST(Json, ScoreAndItsLogitsFile) {
 TEST(Json, NumbersThatAreNotFiniteAreNull) {
   const json answer = output_of(0, {"score", "--model", kModel, "--tokens", "1", "--json"});
   EXPECT_TRUE(answer.at("mean_nll").is_null() && answer.at("perplexity").is_null());
+}
+
+TEST(Json, EmbedTextsLinesAndTokens) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() / "lines.txt";
+  std::ofstream(file) << "A boat.\nThe lamp is lit.\r\n";
+  const int ranks = can_start_ranks() ? 3 : 0;
+  const json answer = output_of(
+      ranks, {"embed", "--model", kHarbour, "--text", "The lamp is lit.", "--text-file", file, "--json"});
+  EXPECT_EQ(answer.at("pooling"), "mean");
+  EXPECT_EQ(answer.at("normalized"), true);
+  ASSERT_EQ(answer.at("embeddings").size(), 3U);
+  const json& first = answer["embeddings"][0].at("embedding");
+  EXPECT_EQ(first.size(), answer.at("dimensions"));
+  EXPECT_EQ(first, answer["embeddings"][2]["embedding"]);
+  EXPECT_NE(first, answer["embeddings"][1]["embedding"]);
+  const Ended lines = run_command_line(0, {"embed", "--model", kHarbour, "--json"}, "The lamp is lit.\n");
+  EXPECT_EQ(lines.json().at("embeddings").at(0).at("embedding"), first) << lines.err;
+  const json raw = output_of(0, {"embed", "--model", kModel, "--tokens", "1,2", "--pooling", "last",
+                                 "--normalize", "false", "--json"});
+  EXPECT_EQ(raw.at("pooling"), "last");
+  EXPECT_EQ(raw.at("normalized"), false);
+  EXPECT_EQ(raw.at("usage").at("prompt_tokens"), 2);
 }
 
 TEST(Json, TokenizeAndBack) {

@@ -87,12 +87,28 @@ TEST_F(BatchJobTest, StoppedAnywhereItGoesOnToTheSameAnswers) {
   }
 }
 
+TEST_F(BatchJobTest, EmbeddingsAreAnsweredBesideCompletions) {
+  write_file(
+      config_.input,
+      R"({"custom_id":"e","method":"POST","url":"/v1/embeddings","body":{"input":["a boat","a gull"]}})"
+      "\n" +
+          line_of(0) + "\n");
+  EXPECT_EQ(run("out.jsonl").completed, 2);
+  for (const std::string& line : lines_of(folder_ / "out.jsonl")) {
+    const Json record = Json::parse(line);
+    if (record["custom_id"] != "e") continue;
+    const Json& data = record["response"]["body"]["data"];
+    ASSERT_EQ(data.size(), 2u);
+    EXPECT_NE(data[0]["embedding"], data[1]["embedding"]);
+  }
+}
+
 TEST_F(BatchJobTest, WrongLinesGoToTheErrorFileAndTheRestGoesOn) {
   std::string input = "{ not json\n" + line_of(0) + "\n\n" + line_of(0) + "\n";
   input +=
       R"({"custom_id":"hot","method":"POST","url":"/v1/completions","body":{"prompt":"a","temperature":-3}})"
       "\n";
-  input += R"({"custom_id":"embed","method":"POST","url":"/v1/embeddings","body":{"input":"a"}})"
+  input += R"({"custom_id":"embed","method":"POST","url":"/v1/images","body":{"input":"a"}})"
            "\n";
   input +=
       R"({"custom_id":"stream","method":"POST","url":"/v1/completions","body":{"prompt":"a","stream":true}})"

@@ -78,6 +78,30 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
   });
 }
 
+TEST(HttpServer, EmbeddingsComeAsNumbersAndAsBase64) {
+  with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
+    const Json two = body_of(ask(port, post("/v1/embeddings", R"({"input":["The gull","The gull"]})")));
+    EXPECT_EQ(two["object"], "list");
+    EXPECT_EQ(two["model"], "hf");
+    EXPECT_EQ(two["usage"]["prompt_tokens"], two["usage"]["total_tokens"]);
+    ASSERT_EQ(two["data"].size(), 2u);
+    EXPECT_EQ(two["data"][1]["index"], 1);
+    const Json& numbers = two["data"][0]["embedding"];
+    EXPECT_EQ(numbers, two["data"][1]["embedding"]);
+    double length = 0;
+    for (const Json& n : numbers) length += n.get<double>() * n.get<double>();
+    EXPECT_NEAR(length, 1, 1e-5);
+    const Json coded =
+        body_of(ask(port, post("/v1/embeddings", R"({"input":"The gull","encoding_format":"base64"})")));
+    EXPECT_EQ(coded["data"][0]["embedding"].get<std::string>().size(), (numbers.size() * 4 + 2) / 3 * 4);
+    for (const char* body : {R"({"input":"a","dimensions":7})", R"({"input":[999999]})", R"({"input":""})"}) {
+      const std::string reply = ask(port, post("/v1/embeddings", body));
+      EXPECT_EQ(status_of(reply), std::string(body).find("\"\"") == std::string::npos ? "400" : "200")
+          << reply;
+    }
+  });
+}
+
 TEST(HttpServer, OneConnectionAsksManyTimesAndStreamsBetween) {
   with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
     HttpClient client(port);

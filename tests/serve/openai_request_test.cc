@@ -117,5 +117,33 @@ TEST(OpenAiRequest, ErrorsHaveTheShapeOfOpenAi) {
   EXPECT_EQ(body["error"]["param"], "model");
 }
 
+TEST(OpenAiRequest, EmbeddingsTakeInputsFormatAndPooling) {
+  const auto read = [](const std::string& body) { return parse_api_request(Endpoint::kEmbeddings, body); };
+  const ApiRequest plain = read(R"({"input":["a",[3,4]],"model":"m","user":"u"})");
+  ASSERT_EQ(plain.prompts.size(), 2u);
+  EXPECT_EQ(std::get<std::vector<TokenId>>(plain.prompts[1]), (std::vector<TokenId>{3, 4}));
+  EXPECT_FALSE(plain.base64);
+  EXPECT_EQ(plain.embedding.pooling, Pooling::kMean);
+  EXPECT_TRUE(plain.embedding.normalised);
+  const ApiRequest chosen =
+      read(R"({"input":"a","encoding_format":"base64","pooling":"last","normalize":false,"dimensions":64})");
+  EXPECT_TRUE(chosen.base64);
+  EXPECT_EQ(chosen.embedding.pooling, Pooling::kLast);
+  EXPECT_FALSE(chosen.embedding.normalised);
+  EXPECT_EQ(chosen.dimensions, 64);
+  Json many{{"input", Json::array()}};
+  for (int i = 0; i < 2049; ++i) many["input"].push_back("a");
+  for (const auto& [body, field] : std::vector<std::pair<std::string, std::string>>{
+           {"{}", "input"},
+           {R"({"input":[]})", "input"},
+           {to_text(many), "input"},
+           {R"({"input":"a","encoding_format":"int8"})", "encoding_format"},
+           {R"({"input":"a","pooling":"cls"})", "pooling"},
+           {R"({"input":"a","normalize":1})", "normalize"},
+           {R"({"input":"a","dimensions":0})", "dimensions"},
+           {R"({"input":"a","temperature":1})", "temperature"}})
+    EXPECT_EQ(refused(Endpoint::kEmbeddings, body), field) << body.substr(0, 80);
+}
+
 }  // namespace
 }  // namespace llm_tp
