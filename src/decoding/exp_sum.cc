@@ -1,10 +1,10 @@
 #include "decoding/exp_sum.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 /// Compiled into each caller, with the instruction set of that caller.
@@ -16,68 +16,72 @@ namespace {
 constexpr std::size_t kLanes = 8;
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr float kSmallest = -87.0f;  // exp of less is taken as 0: it could not change a sum that holds 1
-
-constexpr std::size_t kBlock = 64;  // long enough for the compiler to vectorise loops over it
 constexpr std::uint32_t kSmallestBits = std::bit_cast<std::uint32_t>(kSmallest);
-using Lanes = std::array<float, kLanes>;
-using Block = std::array<float, kBlock>;
 
-/// exp(x) for x <= 0, each of a block: 2^n * 2^f with f in [-1/2, 1/2] by a polynomial (the Taylor series of
-/// e^(f ln 2)). Plain multiplies and adds without branches, so that it vectorises and gives the same bits
-/// everywhere. Very small x become kSmallest, and their e 0: `above` has all bits set for the others, found
-/// from the bits of floats below zero, whose order is that of their magnitudes.
-LLM_TP_INLINE void exp_block(Block& x, Block& e) {
-  for (std::size_t i = 0; i < kBlock; ++i) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) | 0x80000000u;
-    const auto above = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits - kSmallestBits) >> 31);
-    const float clamped = std::bit_cast<float>((bits & above) | (kSmallestBits & ~above));
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-    const float shifted = clamped * 1.44269504088896341f + kRound;
-    const float whole = shifted - kRound;
-    // Cody and Waite: ln 2 in two parts.
-    const float rest = (clamped - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * rest + 1.3981999507e-3f;
-    p = p * rest + 8.3334519073e-3f;
-    p = p * rest + 4.1665795894e-2f;
-    p = p * rest + 1.6666665459e-1f;
-    p = p * rest + 5.0000001201e-1f;
-    p = p * rest * rest + rest + 1.0f;
-    // The last bits of `shifted` are the whole number; added to the exponent of p they multiply it by 2^n.
-    const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
-    const std::uint32_t value = std::bit_cast<std::uint32_t>(p) + exponent;
-    e[i] = std::bit_cast<float>(value & above);
-    x[i] = clamped;
+// The compilers' own vectors: one register with AVX2, two with SSE, the same lanes. Floats(bits) keeps the
+// bits.
+using Floats [[gnu::vector_size(4 * kLanes)]] = float;
+using Bits [[gnu::vector_size(4 * kLanes)]] = std::uint32_t;
+using Ints [[gnu::vector_size(4 * kLanes)]] = std::int32_t;
+
+/// Eight scores, or those that are left and then nothing.
+LLM_TP_INLINE void load(Floats& lanes, std::span<const float> scores, std::size_t begin) {
+  if (begin + kLanes <= scores.size()) {
+    std::memcpy(&lanes, scores.data() + begin, sizeof lanes);
+  } else {
+    lanes = Floats{} + kNone;
+    for (std::size_t i = 0; begin + i < scores.size(); ++i) lanes[i] = scores[begin + i];
   }
 }
 
+/// e = exp(x) for x <= 0: 2^n * 2^f with f in [-1/2, 1/2] by a polynomial (the Taylor series of e^(f ln 2)).
+/// Plain multiplies and adds, so that it gives the same bits everywhere. Very small x become kSmallest, and
+/// their e 0: `above` has all bits set for the others, found from the bits of floats below zero, whose order
+/// is that of their magnitudes.
+LLM_TP_INLINE void exponential(Floats& x, Floats& e) {
+  const Bits bits = Bits(x) | 0x80000000u;
+  const Bits below = bits - kSmallestBits;
+  const Ints sign = Ints(below) >> 31;
+  const Bits above = Bits(sign);
+  const Bits clamped = (bits & above) | (kSmallestBits & ~above);
+  x = Floats(clamped);
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Floats shifted = x * 1.44269504088896341f + kRound;
+  const Floats whole = shifted - kRound;
+  // Cody and Waite: ln 2 in two parts.
+  const Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  Floats p = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * rest + 8.3334519073e-3f;
+  p = p * rest + 4.1665795894e-2f;
+  p = p * rest + 1.6666665459e-1f;
+  p = p * rest + 5.0000001201e-1f;
+  p = p * rest * rest + rest + 1.0f;
+  // The last bits of `shifted` are the whole number; added to the exponent of p they multiply it by 2^n.
+  const Bits value = (Bits(p) + (Bits(shifted) << 23)) & above;
+  e = Floats(value);
+}
+
 LLM_TP_INLINE float largest(std::span<const float> scores) {
-  Lanes largest;
-  largest.fill(kNone);
-  std::size_t i = 0;
-  for (; i + kLanes <= scores.size(); i += kLanes)
-    for (std::size_t lane = 0; lane < kLanes; ++lane)
-      largest[lane] = scores[i + lane] > largest[lane] ? scores[i + lane] : largest[lane];
-  float maximum = *std::max_element(largest.begin(), largest.end());
-  for (; i < scores.size(); ++i) maximum = std::max(maximum, scores[i]);
+  Floats most = Floats{} + kNone, lanes;
+  for (std::size_t begin = 0; begin < scores.size(); begin += kLanes) {
+    load(lanes, scores, begin);
+    most = lanes > most ? lanes : most;
+  }
+  float maximum = kNone;
+  for (std::size_t lane = 0; lane < kLanes; ++lane) maximum = std::max(maximum, most[lane]);
   return maximum;
 }
 
 LLM_TP_INLINE ExpSum sum_of_exp(std::span<const float> scores, float scale) {
   const float maximum = largest(scores);
   if (maximum == kNone) return {kNone, 0, 0};
-  Lanes sums{}, weighted{};
-  for (std::size_t begin = 0; begin < scores.size(); begin += kBlock) {
-    const std::size_t count = std::min(kBlock, scores.size() - begin);
-    Block x, e;
-    if (count < kBlock) x.fill(kNone);
-    for (std::size_t i = 0; i < count; ++i) x[i] = (scores[begin + i] - maximum) * scale;
-    exp_block(x, e);
-    for (std::size_t i = 0; i < kBlock; i += kLanes)
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        sums[lane] += e[i + lane];
-        weighted[lane] += e[i + lane] * x[i + lane];
-      }
+  Floats sums{}, weighted{}, x, e;
+  for (std::size_t begin = 0; begin < scores.size(); begin += kLanes) {
+    load(x, scores, begin);
+    x = (x - maximum) * scale;
+    exponential(x, e);
+    sums += e;
+    weighted += e * x;
   }
   ExpSum result{maximum, 0, 0};
   for (std::size_t lane = 0; lane < kLanes; ++lane)
@@ -90,12 +94,18 @@ LLM_TP_INLINE ExpSum sum_of_exp(std::span<const float> scores, float scale) {
 [[gnu::target("avx2")]] ExpSum sum_of_exp_avx2(std::span<const float> scores, float scale) {
   return sum_of_exp(scores, scale);
 }
+[[gnu::target("avx2")]] float largest_avx2(std::span<const float> scores) { return largest(scores); }
 const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0;
 #endif
 
 }  // namespace
 
-float largest_of(std::span<const float> scores) { return largest(scores); }
+float largest_of(std::span<const float> scores) {
+#if defined(__x86_64__)
+  if (kHasAvx2) return largest_avx2(scores);
+#endif
+  return largest(scores);
+}
 
 ExpSum exp_sum(std::span<const float> scores, float scale) {
 #if defined(__x86_64__)
