@@ -26,6 +26,8 @@ for source in tests/fuzz/fuzz_*.cc; do
     fuzz_gguf) cp tests/golden/quant/gguf/Q4_0.gguf "$corpus" ;;
     fuzz_safetensors) head -c 65536 tests/golden/models/llama_biases/model.safetensors >"$corpus/llama_biases" ;;
     fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
+    fuzz_openai_request)  # the first byte chooses the endpoint
+      for n in 0 1 2 3 4; do printf "\\x0$n%s" '{"prompt":"a","messages":[{"role":"user","content":"b"}]}' >"$corpus/$n"; done ;;
     fuzz_tokenizer_json) cp models/harbour/hf/tokenizer_config.json "$corpus" ;;
   esac
   words=()
