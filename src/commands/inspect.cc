@@ -20,7 +20,8 @@ void inspect_command(const CommandLine& line) {
   const ModelFiles files = ModelFiles::open(config.model, false);
   const int ranks = line.ranks > 0 ? line.ranks : 1;
   const WeightLoader loader(files.shape, *files.weights, config.dtype);
-  const ShardPlan plan = ShardPlan::make(files.shape, ranks, loader.units(), config.shares);
+  const ShardPlan plan =
+      ShardPlan::make(files.shape, ranks, loader.units(), config.shares, config.expert_parallel);
   const auto ops = make_sizing_device();
   const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
   const auto memory = plan_memory(files.shape, loader, plan, *ops, kv_dtype_of(config.kv_dtype),
@@ -33,6 +34,9 @@ void inspect_command(const CommandLine& line) {
                       {"query_heads", range_json(s.query_heads)},
                       {"kv_heads", range_json(s.kv_heads)},
                       {"mlp_columns", range_json(s.mlp_columns)},
+                      {"experts", range_json(s.experts)},
+                      {"expert_columns", range_json(s.expert_columns)},
+                      {"shared_expert_columns", range_json(s.shared_columns)},
                       {"vocab_rows", range_json(s.vocab_rows)},
                       {"weight_bytes", memory[r].weights},
                       {"kv_bytes_per_token", memory[r].kv_per_token},
@@ -48,6 +52,8 @@ void inspect_command(const CommandLine& line) {
                        {"kv_heads", files.shape.kv_heads},
                        {"head_dim", files.shape.head_dim},
                        {"mlp_columns", files.shape.mlp_columns},
+                       {"experts", files.shape.experts.count},
+                       {"expert_columns", files.shape.experts.columns},
                        {"vocabulary", files.shape.vocabulary},
                        {"ranks", std::move(list)}});
   }

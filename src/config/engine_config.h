@@ -115,6 +115,7 @@ struct EngineConfig {
   std::int64_t rank_timeout = 600;  // seconds; 0: never
   std::int64_t max_batch = 32;      // sequences a step of batch and serve
   std::vector<double> shares;       // weight of each rank; empty: equal
+  bool expert_parallel = false;     // whole experts by rank instead of a slice of each
   LogLevel log_level = LogLevel::kInfo;
   GenerationConfig generation;
   BenchConfig bench;

@@ -131,6 +131,10 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                KeyType::kNumberList, range_text("a list of numbers", "0.001", "1000")),
       LLM_TP_FIELD(shares), [](const std::string& text) { return parse_number(text, 0.001, 1000); }));
   keys.push_back(
+      bool_key({"expert_parallel", "--expert-parallel", "",
+                "Mixtures of experts: whole experts by rank instead of a slice of each on every rank."},
+               LLM_TP_FIELD(expert_parallel)));
+  keys.push_back(
       choice_key<LogLevel>({"log_level", "--log-level", "", "Least important log line that is printed."},
                            {{"error", LogLevel::kError},
                             {"warning", LogLevel::kWarning},

@@ -164,6 +164,7 @@ ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {
     throw Error(ExitCode::kConfig,
                 "numerics fast: there is the invariant arithmetic alone so far; use --numerics invariant");
   choices.weight_dtype = config.dtype;
+  choices.expert_parallel = config.expert_parallel;
   choices.kv_dtype = kv_dtype_of(config.kv_dtype);
   if (config.activations == Activations::kF32) choices.activations = ActivationKind::kF32;
   choices.threads = config.threads > 0 ? config.threads : cores_for(group);

@@ -13,6 +13,7 @@ struct ModelChoices {
   DType kv_dtype = DType::kF16;
   ActivationKind activations = ActivationKind::kInt8;
   int threads = 1;
+  bool expert_parallel = false;
 
   /// Errors: kConfig for a combination that is not there.
   static ModelChoices of(const EngineConfig& config, const Group& group);

@@ -32,7 +32,7 @@ RankModel::RankModel(const std::string& name, const ModelChoices& choices, const
                      const Group& group)
     : group_(group), choices_(choices), files_(ModelFiles::open(name, group.leads())) {
   loader_ = std::make_unique<WeightLoader>(files_.shape, *files_.weights, choices.weight_dtype);
-  plan_ = ShardPlan::make(files_.shape, group.world(), loader_->units(), shares);
+  plan_ = ShardPlan::make(files_.shape, group.world(), loader_->units(), shares, choices.expert_parallel);
 }
 
 std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t most_rows) const {

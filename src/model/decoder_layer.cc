@@ -3,8 +3,9 @@
 namespace llm_tp {
 namespace {
 
-std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const LayerWeights& weights, int layer) {
-  if (shape.layer(layer).experts) return ExpertMlp(shape, weights);
+std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                         const LayerWeights& weights, int layer) {
+  if (shape.layer(layer).experts) return ExpertMlp(shape, plan, rank, weights);
   return GatedMlp(weights.mlp, shape.style.activation);
 }
 
@@ -14,7 +15,7 @@ DecoderLayer::DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int r
                            const LayerWeights& weights, int layer)
     : weights_(&weights),
       attention_(shape, plan, rank, weights, layer),
-      mlp_(mlp_of(shape, weights, layer)),
+      mlp_(mlp_of(shape, plan, rank, weights, layer)),
       epsilon_(static_cast<float>(shape.norm_epsilon)),
       residual_scale_(static_cast<float>(shape.residual_scale)) {}
 

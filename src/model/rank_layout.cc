@@ -126,10 +126,10 @@ void RankLayout::walk_mlp(MlpWeights& mlp, const std::vector<TensorPart>& gate_u
 void RankLayout::walk_experts(LayerWeights& layer, int number, WeightVisitor& visitor) const {
   const ExpertShape& experts = shape_.experts;
   visitor.matrix(layer.router, router({WeightRole::kRouter, number}, experts.count));
-  layer.experts.resize(static_cast<std::size_t>(experts.count));
-  for (int e = 0; e < experts.count; ++e) {
+  layer.experts.resize(static_cast<std::size_t>(share_.experts.size()));
+  for (auto e = static_cast<int>(share_.experts.begin); e < share_.experts.end; ++e) {
     const Range columns = share_.expert_columns;
-    walk_mlp(layer.experts[static_cast<std::size_t>(e)],
+    walk_mlp(layer.experts[static_cast<std::size_t>(e - share_.experts.begin)],
              {{{WeightRole::kExpertGate, number, e}, columns}, {{WeightRole::kExpertUp, number, e}, columns}},
              {WeightRole::kExpertDown, number, e}, plan_.expert_cut, share_.expert_leaves, visitor);
   }

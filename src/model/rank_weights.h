@@ -23,7 +23,7 @@ struct LayerWeights {
   DeviceBuffer qkv_bias, output_bias;
   MlpWeights mlp;                               // of a layer without experts
   std::unique_ptr<PackedWeight> router;         // [experts, H] f32, whole on every rank
-  std::vector<MlpWeights> experts;              // this rank's columns of each
+  std::vector<MlpWeights> experts;              // of this rank, in order: its columns of each
   std::unique_ptr<PackedWeight> shared_router;  // [1, H] f32; empty where no expert is shared
   MlpWeights shared;
 };

@@ -63,7 +63,7 @@ std::int64_t vocabulary_unit(std::int64_t vocabulary) noexcept {
 }
 
 ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
-                          std::span<const double> shares) {
+                          std::span<const double> shares, bool whole_experts) {
   std::vector<double> speeds(shares.begin(), shares.end());
   if (speeds.empty()) speeds.assign(static_cast<std::size_t>(world), 1.0);
   if (speeds.size() != static_cast<std::size_t>(world))
@@ -74,6 +74,7 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
       throw Error(ExitCode::kConfig, "shares: every share must be a positive number");
 
   ShardPlan plan;
+  plan.whole_experts = whole_experts;
   // Query heads that share a quantisation block of the output projection's columns stay together.
   const std::int64_t head_unit = std::lcm(shape.head_dim, units.output_block) / shape.head_dim;
   const std::int64_t head_units = ceil_divide(shape.query_heads, head_unit);
@@ -89,7 +90,8 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
   if (8 * fullest(groups) <= 9 * fullest(heads)) heads = groups;
   const std::vector<Range> leaves = cut_by_shares(plan.down_cut.leaves, speeds),
                            expert_leaves = cut_by_shares(plan.expert_cut.leaves, speeds),
-                           shared_leaves = cut_by_shares(plan.shared_cut.leaves, speeds);
+                           shared_leaves = cut_by_shares(plan.shared_cut.leaves, speeds),
+                           experts = cut_by_shares(shape.experts.count, speeds);
   const std::vector<Range> vocabulary =
       cut_in_units(shape.vocabulary, vocabulary_unit(shape.vocabulary), speeds);
 
@@ -101,8 +103,9 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
     share.output_leaves = {ceil_divide(heads[r].begin, head_unit), ceil_divide(heads[r].end, head_unit)};
     share.down_leaves = leaves[r];
     share.mlp_columns = plan.down_cut.columns_of(leaves[r]);
-    share.expert_leaves = expert_leaves[r];
-    share.expert_columns = plan.expert_cut.columns_of(expert_leaves[r]);
+    share.experts = whole_experts ? experts[r] : Range{0, shape.experts.count};
+    share.expert_leaves = whole_experts ? Range{0, plan.expert_cut.leaves} : expert_leaves[r];
+    share.expert_columns = plan.expert_cut.columns_of(share.expert_leaves);
     share.shared_leaves = shared_leaves[r];
     share.shared_columns = plan.shared_cut.columns_of(shared_leaves[r]);
     share.vocab_rows = vocabulary[r];

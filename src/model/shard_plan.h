@@ -16,9 +16,10 @@ struct ShardUnits {
 
 /// One rank's part of every layer, in global numbering. Ranges may be empty: an idle rank is legal.
 struct RankShare {
-  Range query_heads, kv_heads;  // kv_heads: those that its query heads read; neighbours may share one
-  Range mlp_columns;            // of layers without experts
-  Range expert_columns, shared_columns;  // of every expert; of the one that all tokens take
+  Range query_heads, kv_heads;    // kv_heads: those that its query heads read; neighbours may share one
+  Range mlp_columns;              // of layers without experts
+  Range experts, expert_columns;  // the experts it has a part of, and its columns of each
+  Range shared_columns;           // of the expert that all tokens take
   Range vocab_rows;
   Range output_leaves, down_leaves, expert_leaves, shared_leaves;
 };
@@ -27,13 +28,15 @@ struct RankShare {
 struct ShardPlan {
   LeafCut output_cut, down_cut;    // of attention's output and MLP's down projection
   LeafCut expert_cut, shared_cut;  // of the experts' down projections
+  bool whole_experts = false;
   std::vector<RankShare> ranks;
 
   /// Whole KV groups for a rank where that costs the fullest rank at most an eighth more query heads, else
   /// query heads. shares: relative speeds of the ranks; empty: equal. Errors: kConfig for shares of another
   /// count or not positive.
+  /// whole_experts: every expert lies on one rank, instead of a slice of each on every rank.
   static ShardPlan make(const ModelShape& shape, int world, ShardUnits units,
-                        std::span<const double> shares = {});
+                        std::span<const double> shares = {}, bool whole_experts = false);
 };
 
 /// Vocabulary rows that stay together, so that sums over the vocabulary have an order fixed by its size: at

@@ -1,4 +1,6 @@
 #pragma once
+#include <optional>
+
 #include "comm/communicator.h"
 #include "kernels/device.h"
 #include "model/model_shape.h"
@@ -21,7 +23,8 @@ struct Workspace {
 
 /// How the partial outputs of the layers' parts lie on the ranks.
 struct LayerSums {
-  TreeParts output, down, expert, shared;
+  TreeParts output, down, shared;
+  std::optional<TreeParts> expert;  // empty where whole experts lie on the ranks
   explicit LayerSums(const ShardPlan& plan);
 };
 

@@ -54,8 +54,9 @@ void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, s
 LayerSums::LayerSums(const ShardPlan& plan)
     : output(parts_of(plan, &RankShare::output_leaves)),
       down(parts_of(plan, &RankShare::down_leaves)),
-      expert(parts_of(plan, &RankShare::expert_leaves)),
-      shared(parts_of(plan, &RankShare::shared_leaves)) {}
+      shared(parts_of(plan, &RankShare::shared_leaves)) {
+  if (!plan.whole_experts) expert.emplace(parts_of(plan, &RankShare::expert_leaves));
+}
 
 std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t most_rows,
                              std::int64_t scored_rows) {

@@ -99,6 +99,19 @@ TEST_P(Golden, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(all_names()), parameter_name);
 
+TEST(WholeExperts, GiveTheBitsOfSlicesOfEach) {
+  for (const char* name : {"qwen2_moe", "qwen3_moe"}) {
+    const GoldenCase golden = load_golden_model(name);
+    const Checkpoint checkpoint = Checkpoint::open(golden.model);
+    const Logits expected = run_alone(checkpoint, {}, golden.prompts.back());
+    for (const int world : {1, 2, 3, 8}) {  // 8: more ranks than experts
+      RunSetup setup;
+      setup.world = world, setup.whole_experts = true;
+      EXPECT_EQ(run_alone(checkpoint, setup, golden.prompts.back(), 33), expected) << name << ", " << world;
+    }
+  }
+}
+
 /// The arithmetic that users get where nothing is set: rounded activations and a rounded cache.
 RunSetup rounded() {
   RunSetup setup;

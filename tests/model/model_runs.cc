@@ -47,7 +47,8 @@ class RankRun {
           int pages)
       : vocabulary_(checkpoint.shape.vocabulary), ops_(options(setup)) {
     const WeightLoader loader(checkpoint.shape, *checkpoint.weights, setup.weight_dtype);
-    const ShardPlan plan = ShardPlan::make(checkpoint.shape, setup.world, loader.units(), setup.shares);
+    const ShardPlan plan =
+        ShardPlan::make(checkpoint.shape, setup.world, loader.units(), setup.shares, setup.whole_experts);
     const RankShare& share = plan.ranks[static_cast<std::size_t>(ranks.rank())];
     model_.emplace(checkpoint.shape, plan, ranks.rank(),
                    loader.load(plan, ranks.rank(), ops_, [](std::int64_t, std::int64_t) {}), ops_, ranks,

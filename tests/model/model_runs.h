@@ -27,6 +27,7 @@ struct RunSetup {
   // How it is computed: the bits must not depend on any of these.
   int world = 1, threads = 1, page_tokens = 16;
   std::vector<double> shares;
+  bool whole_experts = false;
   bool scattered_pages = false;  // pages of the sequences lie mixed and in falling order
 };
 
