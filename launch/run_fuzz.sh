@@ -25,6 +25,10 @@ for source in tests/fuzz/fuzz_*.cc; do
     fuzz_yaml) cp configs/*.yaml "$corpus" ;;
     fuzz_gguf) cp tests/golden/quant/gguf/Q4_0.gguf "$corpus" ;;
     fuzz_safetensors) head -c 65536 tests/golden/models/llama_biases/model.safetensors >"$corpus/llama_biases" ;;
+    fuzz_model_shape)
+      for folder in tests/golden/models/*/ tests/engine/shapes/*/; do cp "$folder/config.json" "$corpus/$(basename "$folder").json"; done
+      cp tests/golden/quant/gguf/Q4_0.gguf "$corpus"
+      ;;
     fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
     fuzz_openai_request)  # the first byte chooses the endpoint
       for n in 0 1 2 3 4; do printf "\\x0$n%s" '{"prompt":"a","messages":[{"role":"user","content":"b"}]}' >"$corpus/$n"; done ;;

@@ -96,7 +96,7 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
       LLM_TP_FIELD(dtype)));
   keys.push_back(choice_key<Activations>(
       {"activations", "--activations", "",
-       "Inputs of products with quantised weights; auto takes the fast one."},
+       "Inputs of products with quantised weights; auto: int8, or f32 where the hidden size is below 512."},
       {{"auto", Activations::kAuto}, {"f32", Activations::kF32}, {"int8", Activations::kInt8}},
       LLM_TP_FIELD(activations)));
   keys.push_back(integer_key(

@@ -166,17 +166,23 @@ ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {
   choices.weight_dtype = config.dtype;
   choices.expert_parallel = config.expert_parallel;
   choices.kv_dtype = kv_dtype_of(config.kv_dtype);
-  if (config.activations == Activations::kF32) choices.activations = ActivationKind::kF32;
   choices.threads = config.threads > 0 ? config.threads : cores_for(group);
   return choices;
 }
 
+ActivationKind activations_of(Activations choice, const ModelShape& shape) {
+  const bool narrow = shape.hidden < kNarrowHidden;
+  const bool exact = choice == Activations::kF32 || (choice == Activations::kAuto && narrow);
+  return exact ? ActivationKind::kF32 : ActivationKind::kInt8;
+}
+
 std::unique_ptr<DeviceBackend> make_sizing_device() { return std::make_unique<CpuBackend>(CpuOptions{}); }
 
-std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, const Group& group) {
+std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, ActivationKind activations,
+                                           const Group& group) {
   CpuOptions options;
   options.threads = choices.threads;
-  options.activations = choices.activations;
+  options.activations = activations;
   options.local_rank = group.local_rank;
   options.local_ranks = group.local_ranks;
   options.oversubscribed =
@@ -199,10 +205,10 @@ void run_engine(const Group& group, const EngineConfig& config,
     if (cuda) {
       ops = make_cuda_backend(group.local_rank, choices.threads);
       device_ranks = std::make_unique<StagedCommunicator>(*ops, group.ranks);
-    } else {
-      ops = make_device(choices, group);
     }
     models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
+    if (!cuda)
+      ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);
     if (group.leads()) load = prepare(models[0]->files());
   });
   ByteWriter message;

@@ -29,7 +29,8 @@ struct LoadPlan {
 /// A device that is asked for sizes only.
 std::unique_ptr<DeviceBackend> make_sizing_device();
 /// This rank's CPU as the choices want it.
-std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, const Group& group);
+std::unique_ptr<DeviceBackend> make_device(const ModelChoices& choices, ActivationKind activations,
+                                           const Group& group);
 
 /// One rank's engine, loaded and ready. `prepare` runs on rank 0 with headers read and nothing loaded; it
 /// says how much room is needed and may refuse. `lead` runs on rank 0 once all ranks are ready; the others

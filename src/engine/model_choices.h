@@ -4,6 +4,7 @@
 #include "config/engine_config.h"
 #include "engine/agreement.h"
 #include "kernels/device.h"
+#include "model/model_shape.h"
 
 namespace llm_tp {
 
@@ -11,13 +12,18 @@ namespace llm_tp {
 struct ModelChoices {
   std::optional<DType> weight_dtype;  // nullopt: the file's
   DType kv_dtype = DType::kF16;
-  ActivationKind activations = ActivationKind::kInt8;
   int threads = 1;
   bool expert_parallel = false;
 
   /// Errors: kConfig for a combination that is not there.
   static ModelChoices of(const EngineConfig& config, const Group& group);
 };
+
+/// `activations: auto` is by the model's shape alone, so that all ranks agree: exact in models narrower than
+/// kNarrowHidden, whose products are too small for speed to matter and which are run to be compared; rounded
+/// to int8 in others.
+constexpr std::int64_t kNarrowHidden = 512;
+ActivationKind activations_of(Activations choice, const ModelShape& shape);
 
 /// Errors: kConfig for fp8 and int8.
 DType kv_dtype_of(KvDType choice);

@@ -8,11 +8,13 @@ namespace llm_tp {
 namespace {
 
 DType dtype_of_checkpoint(const ConfigKeys& keys) {
-  const std::string name = keys.text("torch_dtype").value_or(keys.text("dtype").value_or("float32"));
+  const char* key = keys.has("torch_dtype") ? "torch_dtype" : "dtype";  // transformers 5 says dtype
+  const std::string name = keys.text(key).value_or("float32");
   if (name == "float32") return DType::kF32;
   if (name == "float16") return DType::kF16;
   if (name == "bfloat16") return DType::kBF16;
-  keys.refuse("torch_dtype \"" + name + "\" is not supported; supported are float32, float16 and bfloat16");
+  keys.refuse(std::string(key) + " \"" + name +
+              "\" is not supported; supported are float32, float16 and bfloat16");
 }
 
 const Family& family_from(const ConfigKeys& keys) {
@@ -35,12 +37,30 @@ void check_activation(const ConfigKeys& keys, const LayerStyle& style) {
     keys.refuse(std::string(key) + " \"" + *found + "\" is not supported; supported is " + wanted);
 }
 
+/// The size at a key; the family's default where it is absent; nullopt where it is null or there is none.
+std::optional<std::int64_t> size_at(const ConfigKeys& keys, const char* key, std::int64_t otherwise) {
+  if (keys.has(key)) return keys.required(key);
+  return keys.absent(key) && otherwise > 0 ? std::optional(otherwise) : std::nullopt;
+}
+
+std::int64_t head_dim_of(const ConfigKeys& keys, const ConfigDefaults& defaults, const ModelShape& shape) {
+  if (const auto size = size_at(keys, "head_dim", defaults.head_dim)) return *size;
+  if (shape.hidden % shape.query_heads != 0)
+    keys.refuse("hidden_size " + std::to_string(shape.hidden) + " does not divide by num_attention_heads " +
+                std::to_string(shape.query_heads));
+  return shape.hidden / shape.query_heads;
+}
+
 }  // namespace
 
 ModelShape ModelShape::from_config(const std::filesystem::path& config_json) {
-  const nlohmann::json object = read_json_object(config_json);
-  const ConfigKeys keys(object, config_json.string());
+  return from_config(read_json_object(config_json), config_json.string());
+}
+
+ModelShape ModelShape::from_config(const nlohmann::json& config, const std::string& where) {
+  const ConfigKeys keys(config, where);
   const Family& family = family_from(keys);
+  const ConfigDefaults& defaults = family.defaults;
   check_activation(keys, family.style);
   ModelShape shape;
   shape.architecture = family.architecture;
@@ -50,24 +70,20 @@ ModelShape ModelShape::from_config(const std::filesystem::path& config_json) {
   if (shape.layers > 4096)
     keys.refuse("num_hidden_layers is " + std::to_string(shape.layers) + ", more than the 4096 supported");
   shape.query_heads = keys.required("num_attention_heads");
-  shape.kv_heads = keys.has("num_key_value_heads") ? keys.required("num_key_value_heads") : shape.query_heads;
-  if (keys.has("head_dim"))
-    shape.head_dim = keys.required("head_dim");
-  else if (shape.hidden % shape.query_heads != 0)
-    keys.refuse("hidden_size " + std::to_string(shape.hidden) + " does not divide by num_attention_heads " +
-                std::to_string(shape.query_heads));
-  else
-    shape.head_dim = shape.hidden / shape.query_heads;
+  shape.kv_heads = size_at(keys, "num_key_value_heads", defaults.kv_heads).value_or(shape.query_heads);
+  shape.head_dim = head_dim_of(keys, defaults, shape);
   shape.mlp_columns =
       family.has_experts ? keys.integer("intermediate_size").value_or(0) : keys.required("intermediate_size");
   shape.vocabulary = keys.required("vocab_size");
-  shape.context = keys.has("max_position_embeddings") ? keys.required("max_position_embeddings") : 2048;
-  shape.norm_epsilon = keys.real("rms_norm_eps", 1e-6);
-  shape.tied_embeddings = keys.boolean("tie_word_embeddings", false);
-  shape.rope = rope_from_config(keys, shape.head_dim, shape.context);
+  shape.context = size_at(keys, "max_position_embeddings", defaults.context).value_or(defaults.context);
+  shape.norm_epsilon = keys.real("rms_norm_eps", defaults.norm_epsilon);
+  shape.tied_embeddings = keys.boolean("tie_word_embeddings", defaults.tied_embeddings);
+  shape.rope = rope_from_config(keys, shape.head_dim, shape.context, defaults.rope_theta);
   shape.context = reach_of(shape.rope, shape.context);
   shape.checkpoint_dtype = dtype_of_checkpoint(keys);
   family.read_config(keys, shape);
+  if (local_theta_from_config(keys, 0) && !shape.local_rope)
+    keys.refuse("rope_parameters by kind of layer is not supported for " + shape.architecture);
   shape.check(keys.where());
   return shape;
 }

@@ -38,6 +38,8 @@ void read_rope(const GgufFile& file, const std::string& architecture, ModelShape
     rope.factor = gguf_real(file, "rope.scaling.factor", 1);
     if (!(rope.factor >= 1)) refuse_model(where, architecture + ".rope.scaling.factor must be at least 1");
     rope.original_context = gguf_real(file, "rope.scaling.original_context_length", context);
+    if (!(rope.original_context > 0))
+      refuse_model(where, architecture + ".rope.scaling.original_context_length must be positive");
     if (rope.kind == Kind::kYarn) rope.attention_factor = 0.1 * std::log(rope.factor) + 1;
   } else if (kind != "none" && kind != "longrope") {
     refuse_model(where, architecture + ".rope.scaling.type \"" + kind +

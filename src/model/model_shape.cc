@@ -8,14 +8,23 @@
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kMost = std::int64_t{1} << 31;
+// Beyond what any model has; bytes of all tensors, and of a cache of as many tokens, still fit 63 bits.
+constexpr std::int64_t kMost = std::int64_t{1} << 31, kMostHidden = std::int64_t{1} << 20,
+                       kMostColumns = std::int64_t{1} << 26, kMostVocabulary = std::int64_t{1} << 28,
+                       kMostContext = std::int64_t{1} << 30, kMostHeadElements = std::int64_t{1} << 17,
+                       kMostExpertMatrices = std::int64_t{1} << 18;
 
 void check_rope(const RopeSettings& rope, std::int64_t head_dim, const std::string& where) {
-  if (!(rope.theta > 0) || !std::isfinite(rope.theta)) refuse_model(where, "rope_theta is out of range");
+  if (!(rope.theta > 1) || !std::isfinite(rope.theta)) refuse_model(where, "rope_theta is out of range");
+  for (const double number : {rope.factor, rope.original_context, rope.attention_factor})
+    if (!std::isfinite(number) || number < 0)
+      refuse_model(where, "a number of the RoPE scaling (rope_scaling) is out of range");
   if (rope.rotary < 0 || rope.rotary % 2 != 0 || rope.rotary > head_dim)
     refuse_model(where, "the rotated part of a head is " + std::to_string(rope.rotary) + " of " +
                             std::to_string(head_dim) +
                             " elements (partial_rotary_factor), wanted an even number");
+  if (rope.kind == RopeSettings::Kind::kDynamic && (rope.rotary > 0 ? rope.rotary : head_dim) < 4)
+    refuse_model(where, "rope_scaling dynamic needs heads that turn 4 elements or more");
 }
 
 void check_experts(const ModelShape& shape, const std::string& where) {
@@ -26,8 +35,32 @@ void check_experts(const ModelShape& shape, const std::string& where) {
   if (experts.chosen < 1 || experts.chosen > experts.count)
     refuse_model(where, "num_experts_per_tok is " + std::to_string(experts.chosen) + " of " +
                             std::to_string(experts.count) + " experts");
-  if (experts.columns < 1 || experts.columns > kMost)
-    refuse_model(where, "the experts' width is " + std::to_string(experts.columns));
+  if (experts.columns < 1 || experts.columns > kMostColumns / experts.count)
+    refuse_model(where, "the experts' width is " + std::to_string(experts.columns) + ", out of range");
+  if (experts.shared_columns < 0 || experts.shared_columns > kMostColumns)
+    refuse_model(where,
+                 "the shared expert's width is " + std::to_string(experts.shared_columns) + ", out of range");
+  if (shape.layers * experts.count > kMostExpertMatrices)
+    refuse_model(where, std::to_string(shape.layers) + " layers of " + std::to_string(experts.count) +
+                            " experts are more than the " + std::to_string(kMostExpertMatrices) +
+                            " experts supported");
+}
+
+/// A GGUF file can hold any float.
+void check_scalars(const ModelShape& shape, const std::string& where) {
+  const auto check = [&](double value, bool negative_too, const char* name) {
+    if (!std::isfinite(value) || (value < 0 && !negative_too))
+      refuse_model(where, std::string(name) + " is out of range");
+  };
+  check(shape.embedding_scale, true, "the factor of the embedding");
+  check(shape.residual_scale, true, "the factor of the residual");
+  check(shape.logit_scale, true, "the factor of the logits");
+  check(shape.attention_scale, false, "the factor of attention's scores");
+  check(shape.attention_cap, false, "the soft cap of attention's scores");
+  check(shape.logit_cap, false, "the soft cap of the logits");
+  for (const LayerShape& layer : shape.each_layer)
+    if (layer.window < 0 || layer.window > kMost)
+      refuse_model(where, "the sliding window is " + std::to_string(layer.window) + ", out of range");
 }
 
 }  // namespace
@@ -38,15 +71,16 @@ bool ModelShape::any_dense_layer() const {
 }
 
 void ModelShape::check(const std::string& where) const {
-  const auto positive = [&](std::int64_t value, const char* name) {
-    if (value < 1 || value > kMost)
+  const auto positive = [&](std::int64_t value, const char* name, std::int64_t most = kMost) {
+    if (value < 1 || value > most)
       refuse_model(where, std::string(name) + " is " + std::to_string(value) + ", out of range");
   };
-  positive(hidden, "the hidden size"), positive(layers, "the number of layers"),
+  positive(hidden, "the hidden size (hidden_size)", kMostHidden), positive(layers, "the number of layers"),
       positive(query_heads, "the number of attention heads");
   positive(kv_heads, "the number of key/value heads"), positive(head_dim, "the head size"),
-      positive(vocabulary, "the vocabulary"), positive(context, "the context");
-  if (any_dense_layer()) positive(mlp_columns, "the MLP's width (intermediate_size)");
+      positive(vocabulary, "the vocabulary (vocab_size)", kMostVocabulary),
+      positive(context, "the context (max_position_embeddings)", kMostContext);
+  if (any_dense_layer()) positive(mlp_columns, "the MLP's width (intermediate_size)", kMostColumns);
   if (layers > 4096)
     refuse_model(where,
                  std::to_string(layers) + " layers (num_hidden_layers) are more than the 4096 supported");
@@ -58,9 +92,15 @@ void ModelShape::check(const std::string& where) const {
                             std::to_string(kv_heads) + " key/value heads (num_key_value_heads)");
   if (head_dim % 2 != 0 || head_dim > 1024)
     refuse_model(where, "head_dim is " + std::to_string(head_dim) + ", wanted an even number up to 1024");
+  if (query_heads * head_dim > kMostHeadElements)
+    refuse_model(where, std::to_string(query_heads) + " attention heads (num_attention_heads) of " +
+                            std::to_string(head_dim) + " elements are more than the " +
+                            std::to_string(kMostHeadElements) + " elements supported");
   if (!(norm_epsilon > 0) || norm_epsilon > 1)
     refuse_model(where, "the norm's epsilon (rms_norm_eps) is out of range");
   check_rope(rope, head_dim, where);
+  if (local_rope) check_rope(*local_rope, head_dim, where);
+  check_scalars(*this, where);
   check_experts(*this, where);
 }
 

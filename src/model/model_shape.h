@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -82,6 +83,8 @@ struct ModelShape {
   /// From a Hugging Face config.json. Errors: kMissingFile; kBadData names the key, what was found and what
   /// is supported.
   static ModelShape from_config(const std::filesystem::path& config_json);
+  /// Of its parsed content; `where` names it in errors.
+  static ModelShape from_config(const nlohmann::json& config, const std::string& where);
   static ModelShape from_gguf(const GgufFile& file);
   /// Errors: kBadData for sizes that contradict each other or no model has.
   void check(const std::string& where) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 namespace llm_tp {
 namespace {
@@ -10,7 +9,9 @@ namespace {
 using Kind = RopeSettings::Kind;
 
 Kind kind_from(const ConfigKeys& own) {
-  const std::string name = own.text("rope_type").value_or(own.text("type").value_or("default"));
+  const auto named = own.has("rope_type") ? own.text("rope_type") : own.text("type");
+  if (!named && own.has("factor")) own.refuse("the key rope_type is missing beside factor");
+  const std::string name = named.value_or("default");
   if (name == "default") return Kind::kPlain;
   if (name == "linear") return Kind::kLinear;
   if (name == "dynamic") return Kind::kDynamic;
@@ -46,6 +47,7 @@ void read_yarn(const ConfigKeys& own, double context, RopeSettings& rope) {
   rope.beta_slow = own.real("beta_slow", 1);
   if (!(rope.beta_slow > 0) || !(rope.beta_fast > rope.beta_slow))
     own.refuse("yarn needs 0 < beta_slow < beta_fast");
+  if (!own.boolean("truncate", true)) own.refuse("truncate false is not supported");
   const auto growth = [&](double scale) {
     return rope.factor <= 1 ? 1.0 : 0.1 * scale * std::log(rope.factor) + 1;
   };
@@ -57,8 +59,8 @@ void read_yarn(const ConfigKeys& own, double context, RopeSettings& rope) {
 void read_longrope(const ConfigKeys& keys, const ConfigKeys& own, std::int64_t head_dim, double context,
                    RopeSettings& rope) {
   rope.original_context =
-      keys.real("original_max_position_embeddings", own.real("original_max_position_embeddings", context));
-  if (!(rope.original_context > 1)) keys.refuse("original_max_position_embeddings must be above 1");
+      keys.real("original_max_position_embeddings", own.real("original_max_position_embeddings", 0));
+  if (!(rope.original_context > 1)) keys.refuse("original_max_position_embeddings is missing or not above 1");
   rope.divisors = own.reals("short_factor");
   rope.long_divisors = own.reals("long_factor");
   const std::int64_t pairs = (rope.rotary > 0 ? rope.rotary : head_dim) / 2;
@@ -76,6 +78,27 @@ void read_longrope(const ConfigKeys& keys, const ConfigKeys& own, std::int64_t h
                growth <= 1 ? 1.0 : std::sqrt(1 + std::log(growth) / std::log(rope.original_context)));
 }
 
+/// rope_parameters holds an object for each kind of layer.
+bool by_layer_kind(const ConfigKeys& keys) {
+  const ConfigKeys own = keys.object("rope_parameters");
+  return own.has("full_attention") || own.has("sliding_attention");
+}
+
+ConfigKeys parameters_of(const ConfigKeys& keys, const char* layer_kind) {
+  const ConfigKeys own = keys.object("rope_parameters");
+  if (!own.has(layer_kind)) own.refuse(std::string("the key ") + layer_kind + " is missing");
+  return own.object(layer_kind);
+}
+
+/// A number of the config or of its rope_parameters; where both have it they must agree.
+double one_place(const ConfigKeys& keys, const ConfigKeys& own, const char* key, double otherwise) {
+  const double outer = keys.real(key, otherwise), inner = own.real(key, outer);
+  if (keys.has(key) && inner != outer)
+    own.refuse(std::string(key) + " is " + std::to_string(inner) + " and " + std::to_string(outer) +
+               " beside it: leave one of them");
+  return inner;
+}
+
 }  // namespace
 
 std::int64_t reach_of(const RopeSettings& rope, std::int64_t context) {
@@ -86,20 +109,33 @@ std::int64_t reach_of(const RopeSettings& rope, std::int64_t context) {
   const double reach = rope.kind == Kind::kDynamic ? kBeyond * stretched
                        : rope.kind == Kind::kYarn  ? stretched
                                                    : 0;
-  return std::clamp(static_cast<std::int64_t>(reach), context, std::max(context, std::int64_t{1} << 30));
+  const std::int64_t most = std::max(context, std::int64_t{1} << 30);
+  return reach >= static_cast<double>(most) ? most : std::max(context, static_cast<std::int64_t>(reach));
 }
 
-RopeSettings rope_from_config(const ConfigKeys& keys, std::int64_t head_dim, std::int64_t context) {
+std::optional<double> local_theta_from_config(const ConfigKeys& keys, double theta) {
+  if (!by_layer_kind(keys)) return std::nullopt;
+  const ConfigKeys own = parameters_of(keys, "sliding_attention");
+  if (kind_from(own) != Kind::kPlain)
+    own.refuse("rope_type of windowed layers must be default: others are not supported");
+  return own.real("rope_theta", theta);
+}
+
+RopeSettings rope_from_config(const ConfigKeys& keys, std::int64_t head_dim, std::int64_t context,
+                              double theta) {
   RopeSettings rope;
-  rope.theta = keys.real("rope_theta", 10000);
-  if (const double share = keys.real("partial_rotary_factor", 1); share != 1) {
+  const bool one_object = keys.has("rope_parameters");
+  const ConfigKeys own = by_layer_kind(keys) ? parameters_of(keys, "full_attention")
+                                             : keys.object(one_object ? "rope_parameters" : "rope_scaling");
+  if (one_object && keys.has("rope_scaling"))
+    keys.refuse("rope_parameters and rope_scaling are both there: leave one of them");
+  rope.theta = one_place(keys, own, "rope_theta", theta);
+  if (const double share = one_place(keys, own, "partial_rotary_factor", 1); share != 1) {
     if (!(share > 0) || share > 1) keys.refuse("partial_rotary_factor must lie above 0 and not above 1");
     rope.rotary = static_cast<std::int64_t>(static_cast<double>(head_dim) * share);
+    if (rope.rotary < 2)
+      keys.refuse("partial_rotary_factor leaves nothing of a head of " + std::to_string(head_dim));
   }
-  const auto* scaling = keys.find("rope_scaling");
-  if (scaling == nullptr) return rope;
-  if (!scaling->is_object()) keys.refuse("rope_scaling is " + scaling->dump() + ", wanted an object");
-  const ConfigKeys own(*scaling, keys.where() + ": rope_scaling");
   rope.kind = kind_from(own);
   switch (rope.kind) {
     case Kind::kPlain:

@@ -74,7 +74,7 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
       throw Error(ExitCode::kConfig, "shares: every share must be a positive number");
 
   ShardPlan plan;
-  plan.whole_experts = whole_experts;
+  plan.whole_experts = whole_experts && shape.experts.count > 0;
   // Query heads that share a quantisation block of the output projection's columns stay together.
   const std::int64_t head_unit = std::lcm(shape.head_dim, units.output_block) / shape.head_dim;
   const std::int64_t head_units = ceil_divide(shape.query_heads, head_unit);
@@ -103,8 +103,8 @@ ShardPlan ShardPlan::make(const ModelShape& shape, int world, ShardUnits units,
     share.output_leaves = {ceil_divide(heads[r].begin, head_unit), ceil_divide(heads[r].end, head_unit)};
     share.down_leaves = leaves[r];
     share.mlp_columns = plan.down_cut.columns_of(leaves[r]);
-    share.experts = whole_experts ? experts[r] : Range{0, shape.experts.count};
-    share.expert_leaves = whole_experts ? Range{0, plan.expert_cut.leaves} : expert_leaves[r];
+    share.experts = plan.whole_experts ? experts[r] : Range{0, shape.experts.count};
+    share.expert_leaves = plan.whole_experts ? Range{0, plan.expert_cut.leaves} : expert_leaves[r];
     share.expert_columns = plan.expert_cut.columns_of(share.expert_leaves);
     share.shared_leaves = shared_leaves[r];
     share.shared_columns = plan.shared_cut.columns_of(shared_leaves[r]);

@@ -28,13 +28,12 @@ struct RankShare {
 struct ShardPlan {
   LeafCut output_cut, down_cut;    // of attention's output and MLP's down projection
   LeafCut expert_cut, shared_cut;  // of the experts' down projections
-  bool whole_experts = false;
+  bool whole_experts = false;      // every expert lies on one rank; else a slice of each on every rank
   std::vector<RankShare> ranks;
 
   /// Whole KV groups for a rank where that costs the fullest rank at most an eighth more query heads, else
   /// query heads. shares: relative speeds of the ranks; empty: equal. Errors: kConfig for shares of another
-  /// count or not positive.
-  /// whole_experts: every expert lies on one rank, instead of a slice of each on every rank.
+  /// count or not positive. whole_experts: of no meaning for a model that has none.
   static ShardPlan make(const ModelShape& shape, int world, ShardUnits units,
                         std::span<const double> shares = {}, bool whole_experts = false);
 };

@@ -42,8 +42,10 @@ void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, s
   visit(&Workspace::routed, experts ? rows * shape.experts.count : 0);
   visit(&Workspace::expert_rows, experts ? pairs * shape.hidden : 0);
   visit(&Workspace::mixed, experts ? rows * shape.hidden : 0);
+  // A whole expert's rows are summed where they are shared from.
+  const Range expert_leaves = plan.whole_experts ? Range{} : share.expert_leaves;
   visit(&Workspace::roots, std::max({roots(share.output_leaves, rows), roots(share.down_leaves, rows),
-                                     roots(share.shared_leaves, rows), roots(share.expert_leaves, pairs)}));
+                                     roots(share.shared_leaves, rows), roots(expert_leaves, pairs)}));
   visit(&Workspace::summed, pairs * shape.hidden);
   visit(&Workspace::scored, scored_rows * shape.hidden);
   visit(&Workspace::logits, scored_rows * share.vocab_rows.size());

@@ -5,6 +5,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       batch     a sequence is the same alone and among five, on any ranks
       golden    greedy ids of small models with uneven heads, biases and windows on 2 and 3 ranks
       quantised q8_0, q4_0 and f16 weights: the same logits to the bit on 1 and 2 ranks
+      experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
 import json
 import pathlib
@@ -34,9 +35,9 @@ def expect_equal(what, got, wanted):
             print("  got   ", got, "\n  wanted", wanted)
 
 
-def greedy(ranks, model, prompt, tokens):
+def greedy(ranks, model, prompt, tokens, *arguments):
     return run(ranks, "generate", "--model", model, "--prompt-tokens", ",".join(map(str, prompt)), "--max-tokens", tokens,
-               "--temperature", "0", "--ignore-eos")["choices"][0]["tokens"]
+               "--temperature", "0", "--ignore-eos", *arguments)["choices"][0]["tokens"]
 
 
 def logits(ranks, model, tokens, *arguments):
@@ -78,6 +79,19 @@ def golden():
             expect_equal(f"{name}, {ranks} ranks: greedy ids", greedy(ranks, folder, prompt, 8), ids[:8])
 
 
+def experts():
+    for name in ("qwen2_moe", "qwen3_moe"):
+        folder = pathlib.Path(SOURCES) / "tests/golden/models" / name
+        reference = json.loads((folder / "reference.json").read_text())
+        prompt = reference["prompts"][1]
+        expect_equal(f"{name}, 2 ranks: greedy ids", greedy(2, folder, prompt, 6, "--expert-parallel", "true"),
+                     reference["greedy"][1][:6])
+        alone = logits(1, folder, prompt)
+        for ranks, whole in ((2, "false"), (1, "true"), (3, "true")):
+            expect_equal(f"{name}, {ranks} ranks, whole experts {whole}: bits of the logits",
+                         logits(ranks, folder, prompt, "--expert-parallel", whole), alone)
+
+
 def quantised():
     text = [1, 997, 362, 363, 956, 335, 961, 484, 15, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28]
     for dtype in ("q8_0", "q4_0", "f16"):
@@ -85,5 +99,5 @@ def quantised():
                      logits(1, HARBOUR / "hf", text, "--dtype", dtype))
 
 
-{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised}[CASE]()
+{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts}[CASE]()
 sys.exit(1 if failures else 0)

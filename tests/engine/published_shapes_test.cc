@@ -85,8 +85,8 @@ TEST_P(PublishedShapes, ThePlanOfEightRanksAddsUp) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PublishedShapes, testing::ValuesIn(kPublished),
-                         [](const testing::TestParamInfo<Published>& info) {
-                           std::string name = info.param.name;
+                         [](const testing::TestParamInfo<Published>& parameter) {
+                           std::string name = parameter.param.name;
                            for (char& c : name)
                              if (c == '-' || c == '.') c = '_';
                            return name;

@@ -22,6 +22,19 @@ EngineConfig exact(const std::string& model) {
   return config;
 }
 
+TEST(Activations, AutoIsExactInNarrowModelsAlone) {
+  ModelShape shape;
+  for (const auto& [hidden, kind] : {std::pair<std::int64_t, ActivationKind>{64, ActivationKind::kF32},
+                                     {511, ActivationKind::kF32},
+                                     {512, ActivationKind::kInt8},
+                                     {8192, ActivationKind::kInt8}}) {
+    shape.hidden = hidden;
+    EXPECT_EQ(activations_of(Activations::kAuto, shape), kind) << hidden;
+    EXPECT_EQ(activations_of(Activations::kF32, shape), ActivationKind::kF32);
+    EXPECT_EQ(activations_of(Activations::kInt8, shape), ActivationKind::kInt8);
+  }
+}
+
 struct Answer {
   std::vector<TokenId> tokens;
   std::vector<double> logprobs;

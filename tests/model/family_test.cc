@@ -81,12 +81,92 @@ TEST(Families, SmolLm3LeavesRopeOutWhereItsListSaysSo) {
   expect_error(ExitCode::kBadData, {"no_rope_layers", "2 entries", "4 layers"}, [&] { shape_of(config); });
 }
 
+/// Of a config without these keys, and with these changes.
+ModelShape shape_without(const std::string& model, const std::vector<const char*>& keys,
+                         const json& changes = json::object()) {
+  json config = golden_config(model);
+  for (const char* key : keys) config.erase(key);
+  config.update(changes);
+  return shape_of(config);
+}
+
+TEST(Families, KeysThatAreAbsentStandForTheDefaultsOfTransformers) {
+  const std::vector<const char*> common{"num_key_value_heads", "head_dim",   "max_position_embeddings",
+                                        "rms_norm_eps",        "rope_theta", "tie_word_embeddings"};
+  const auto expect = [&](const char* model, std::int64_t kv_heads, std::int64_t head_dim,
+                          std::int64_t context, double epsilon, double theta, bool tied) {
+    SCOPED_TRACE(model);
+    // As many heads as let the default number of KV heads divide them.
+    const ModelShape shape =
+        shape_without(model, common, {{"num_attention_heads", 32}, {"hidden_size", 512}});
+    EXPECT_EQ(shape.kv_heads, kv_heads);
+    EXPECT_EQ(shape.head_dim, head_dim);
+    EXPECT_EQ(shape.context, context);
+    EXPECT_EQ(shape.norm_epsilon, epsilon);
+    EXPECT_EQ(shape.rope.theta, theta);
+    EXPECT_EQ(shape.tied_embeddings, tied);
+  };
+  expect("llama2_mha", 32, 16, 2048, 1e-6, 1e4, false);
+  expect("mistral_head_dim", 8, 16, 131072, 1e-6, 1e4, false);
+  expect("qwen2_tied", 32, 16, 32768, 1e-6, 1e4, false);
+  expect("qwen2_moe", 16, 16, 32768, 1e-6, 1e4, false);
+  expect("qwen3_moe", 4, 16, 32768, 1e-6, 1e4, false);
+  expect("granite", 32, 16, 2048, 1e-6, 1e4, false);
+  expect("olmo2", 32, 16, 2048, 1e-5, 1e4, false);
+  expect("smollm3", 4, 16, 32768, 1e-6, 2e6, true);
+  expect("gemma2", 4, 256, 8192, 1e-6, 1e4, true);
+  expect("gemma3", 4, 256, 131072, 1e-6, 1e6, true);
+  const ModelShape phi3 = shape_without("phi3_partial_longrope", {"rms_norm_eps", "tie_word_embeddings"});
+  EXPECT_EQ(phi3.norm_epsilon, 1e-5);
+  EXPECT_FALSE(phi3.tied_embeddings);
+}
+
+TEST(Families, AnAbsentWindowOfMistralIsThatOfItsFirstModelAndNullIsNone) {
+  EXPECT_EQ(shape_without("mistral_head_dim", {"sliding_window"}).layer(0).window, 4096);
+  EXPECT_EQ(shape_without("mistral_head_dim", {}, {{"sliding_window", nullptr}}).layer(0).window, 0);
+}
+
+TEST(Families, Gemma2sAbsentCapsAreThoseOfItsClassAndNullIsNone) {
+  const std::vector<const char*> caps{"attn_logit_softcapping", "final_logit_softcapping",
+                                      "query_pre_attn_scalar"};
+  const ModelShape absent = shape_without("gemma2", caps);
+  EXPECT_EQ(absent.attention_cap, 50);
+  EXPECT_EQ(absent.logit_cap, 30);
+  EXPECT_EQ(absent.attention_scale, 1 / 16.0);
+  const ModelShape null = shape_without(
+      "gemma2", {}, {{"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", nullptr}});
+  EXPECT_EQ(null.attention_cap, 0);
+  EXPECT_EQ(null.logit_cap, 0);
+  const ModelShape gemma3 = shape_without("gemma3", caps);
+  EXPECT_EQ(gemma3.attention_cap, 0);
+  EXPECT_EQ(gemma3.logit_cap, 0);
+}
+
+TEST(Families, SmolLm3sWindowsAreOfTheLayersThatDoNotRotate) {
+  const json windowed{
+      {"use_sliding_window", true}, {"sliding_window", 24}, {"no_rope_layers", json::array({1, 0, 1, 0})}};
+  EXPECT_EQ(windows_of(shape_without("smollm3", {"layer_types"}, windowed)),
+            (std::vector<std::int64_t>{0, 24, 0, 24}));
+}
+
+TEST(Families, Qwen3MixturesWindowAllLayersOrNone) {
+  const json windowed{{"use_sliding_window", true}, {"sliding_window", 24}, {"max_window_layers", 2}};
+  EXPECT_EQ(windows_of(shape_without("qwen3_moe", {}, windowed)), (std::vector<std::int64_t>{24, 24, 24}));
+  EXPECT_EQ(windows_of(shape_without("qwen3_moe", {}, {{"sliding_window", 24}})),
+            (std::vector<std::int64_t>{0, 0, 0}));
+}
+
 TEST(Families, Qwen2sFirstLayersSeeEverything) {
   json config = golden_config("qwen2_tied");
   config["use_sliding_window"] = true;
   config["sliding_window"] = 40;
   config["max_window_layers"] = 1;
   EXPECT_EQ(windows_of(shape_of(config)), (std::vector<std::int64_t>{0, 40, 40}));
+  config.erase("max_window_layers");  // 28
+  EXPECT_EQ(windows_of(shape_of(config)), (std::vector<std::int64_t>{0, 0, 0}));
+  config["max_window_layers"] = 0;
+  config.erase("sliding_window");
+  EXPECT_EQ(windows_of(shape_of(config)), (std::vector<std::int64_t>{4096, 4096, 4096}));
   config["use_sliding_window"] = false;
   EXPECT_EQ(windows_of(shape_of(config)), (std::vector<std::int64_t>{0, 0, 0}));
 }
@@ -130,6 +210,67 @@ TEST(RopeConfig, RefusesWhatContradictsItself) {
   refused("llama_rope_yarn_mscale", "attention_factor", -1, {"attention_factor"});
 }
 
+TEST(RopeConfig, RopeParametersOfTransformers5SayWhatTheOldKeysSaid) {
+  const auto moved = [](const std::string& model) {
+    json config = golden_config(model);
+    json all = config["rope_scaling"].is_object() ? config["rope_scaling"] : json::object();
+    for (const char* key : {"rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}) {
+      if (config.contains(key)) all[key] = config[key];
+      config.erase(key);
+    }
+    config.erase("rope_scaling");
+    config["rope_parameters"] = all;
+    config["dtype"] = config["torch_dtype"];
+    config.erase("torch_dtype");
+    return config;
+  };
+  for (const char* model :
+       {"llama2_mha", "llama3_gqa_sharded", "llama_rope_yarn_mscale", "phi3_partial_longrope", "smollm3"}) {
+    SCOPED_TRACE(model);
+    const ModelShape old = shape_of(golden_config(model)), now = shape_of(moved(model));
+    EXPECT_EQ(now.rope.kind, old.rope.kind);
+    EXPECT_EQ(now.rope.theta, old.rope.theta);
+    EXPECT_EQ(now.rope.rotary, old.rope.rotary);
+    EXPECT_EQ(now.rope.factor, old.rope.factor);
+    EXPECT_EQ(now.rope.original_context, old.rope.original_context);
+    EXPECT_EQ(now.rope.attention_factor, old.rope.attention_factor);
+    EXPECT_EQ(now.rope.long_divisors, old.rope.long_divisors);
+    EXPECT_EQ(now.context, old.context);
+    EXPECT_EQ(now.checkpoint_dtype, old.checkpoint_dtype);
+  }
+  json both = moved("llama3_gqa_sharded");
+  both["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
+  expect_error(ExitCode::kBadData, {"rope_parameters and rope_scaling"}, [&] { shape_of(both); });
+  json two = moved("llama2_mha");
+  two["rope_theta"] = 3.0;
+  expect_error(ExitCode::kBadData, {"rope_parameters", "rope_theta"}, [&] { shape_of(two); });
+}
+
+TEST(RopeConfig, RopeParametersByKindOfLayerAreGemma3s) {
+  const json parameters{{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1e6}}},
+                        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 700.0}}}};
+  const std::vector<const char*> old{"rope_theta", "rope_scaling", "rope_local_base_freq"};
+  const ModelShape shape = shape_without("gemma3", old, {{"rope_parameters", parameters}});
+  EXPECT_EQ(shape.rope.kind, RopeSettings::Kind::kLinear);
+  EXPECT_EQ(shape.rope.factor, 8);
+  EXPECT_EQ(shape.rope.theta, 1e6);
+  EXPECT_EQ(shape.local_rope.value().theta, 700);
+  EXPECT_EQ(shape.layer(0).rope, LayerRope::kLocal);
+  const auto refused = [&](const char* model, const json& changed, const std::vector<std::string>& words) {
+    expect_error(ExitCode::kBadData, words, [&] {
+      shape_without(model, old, {{"rope_parameters", changed}});
+    });
+  };
+  json stretched = parameters;
+  stretched["sliding_attention"]["rope_type"] = "linear";
+  stretched["sliding_attention"]["factor"] = 2.0;
+  refused("gemma3", stretched, {"sliding_attention", "rope_type"});
+  json half = parameters;
+  half.erase("full_attention");
+  refused("gemma3", half, {"rope_parameters", "full_attention is missing"});
+  refused("llama2_mha", parameters, {"rope_parameters", "LlamaForCausalLM"});
+}
+
 TEST(RopeConfig, YarnAndDynamicReachFurtherThanTheContext) {
   json config = golden_config("llama2_mha");
   config["max_position_embeddings"] = 1000;
@@ -141,6 +282,8 @@ TEST(RopeConfig, YarnAndDynamicReachFurtherThanTheContext) {
   EXPECT_EQ(shape_of(config).context, 1000);
   config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 2.0}};
   EXPECT_EQ(shape_of(config).context, 8000);
+  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 1e300}};
+  EXPECT_EQ(shape_of(config).context, std::int64_t{1} << 30);
 }
 
 }  // namespace

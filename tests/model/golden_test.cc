@@ -104,11 +104,14 @@ TEST(WholeExperts, GiveTheBitsOfSlicesOfEach) {
     const GoldenCase golden = load_golden_model(name);
     const Checkpoint checkpoint = Checkpoint::open(golden.model);
     const Logits expected = run_alone(checkpoint, {}, golden.prompts.back());
-    for (const int world : {1, 2, 3, 8}) {  // 8: more ranks than experts
+    for (const int world : {1, 2, 3, 5, 8}) {  // 8: more ranks than experts
       RunSetup setup;
       setup.world = world, setup.whole_experts = true;
       EXPECT_EQ(run_alone(checkpoint, setup, golden.prompts.back(), 33), expected) << name << ", " << world;
     }
+    RunSetup unequal;
+    unequal.world = 3, unequal.threads = 2, unequal.whole_experts = true, unequal.shares = {0.2, 3, 1};
+    EXPECT_EQ(run_alone(checkpoint, unequal, golden.prompts.back(), 7), expected) << name;
   }
 }
 

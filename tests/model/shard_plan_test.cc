@@ -142,6 +142,26 @@ TEST(ShardPlan, HeadsThatShareAQuantisationBlockStayTogether) {
             (std::vector<std::int64_t>{2, 2, 4}));
 }
 
+TEST(ShardPlan, ExpertsAreSlicedOnAllRanksOrLieWholeOnOne) {
+  ModelShape shape = shape_of({4, 2, 16, 96, 509});
+  shape.experts.count = 6, shape.experts.chosen = 2, shape.experts.columns = 96;
+  shape.experts.shared_columns = 64;
+  for (int world = 1; world <= 9; ++world) {
+    const ShardPlan sliced = ShardPlan::make(shape, world, {}),
+                    whole = ShardPlan::make(shape, world, {}, {}, true);
+    EXPECT_FALSE(sliced.whole_experts);
+    EXPECT_TRUE(whole.whole_experts);
+    EXPECT_EQ(whole.expert_cut, sliced.expert_cut);
+    expect_whole(sliced, &RankShare::expert_columns, 96, "columns of each expert");
+    expect_whole(whole, &RankShare::experts, 6, "experts");  // from seven ranks on some have none
+    for (const ShardPlan& plan : {sliced, whole})
+      expect_whole(plan, &RankShare::shared_columns, 64, "columns of the shared expert");
+    for (const RankShare& share : sliced.ranks) EXPECT_EQ(share.experts, (Range{0, 6}));
+    for (const RankShare& share : whole.ranks) EXPECT_EQ(share.expert_columns, (Range{0, 96}));
+  }
+  EXPECT_FALSE(ShardPlan::make(shape_of({4, 2, 16, 96, 509}), 2, {}, {}, true).whole_experts);
+}
+
 TEST(ShardPlan, FollowsTheShares) {
   EXPECT_EQ(query_heads(40, 40, 3, {1, 1, 0.5}), (std::vector<std::int64_t>{16, 16, 8}));
   const ShardPlan plan =

@@ -30,6 +30,10 @@ std::vector<LayerShape>& every_layer(ModelShape& shape) {
   return shape.each_layer;
 }
 
+std::int64_t window_of(const ConfigKeys& keys, std::int64_t otherwise) {
+  return keys.absent("sliding_window") ? otherwise : keys.integer("sliding_window").value_or(0);
+}
+
 void set_window(ModelShape& shape, std::int64_t window) {
   for (LayerShape& layer : every_layer(shape)) layer.window = window;
 }

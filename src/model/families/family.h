@@ -9,6 +9,16 @@ namespace llm_tp {
 
 class GgufFile;
 
+/// What keys that config.json lacks stand for: the defaults of the family's class in transformers, which may
+/// leave such keys out. Sizes that every file has are not among them.
+struct ConfigDefaults {
+  std::int64_t kv_heads = 0;  // 0: as many as query heads
+  std::int64_t head_dim = 0;  // 0: hidden_size / num_attention_heads
+  std::int64_t context = 2048;
+  double norm_epsilon = 1e-6, rope_theta = 10000;
+  bool tied_embeddings = false;
+};
+
 /// A family of decoders, described by what differs from Llama (docs/adding_a_model.md). One file a family.
 struct Family {
   std::string_view architecture;  // config.json: architectures[0]
@@ -17,6 +27,7 @@ struct Family {
   /// GGUF stores the rows of q and k in pairs that turn together.
   bool gguf_interleaves = false;
   bool has_experts = false;
+  ConfigDefaults defaults = {};
   /// The family's own keys. The common sizes and the RoPE settings are in `shape` already.
   void (*read_config)(const ConfigKeys& keys, ModelShape& shape) = nullptr;
   void (*read_gguf)(const GgufFile& file, ModelShape& shape) = nullptr;
@@ -30,6 +41,8 @@ std::span<const Family* const> all_families();
 const Family* family_of_architecture(std::string_view architecture);
 const Family* family_of_gguf(std::string_view architecture, bool has_experts);
 
+/// Number of positions at the key sliding_window: `otherwise` where it is absent, 0 where it is null.
+std::int64_t window_of(const ConfigKeys& keys, std::int64_t otherwise);
 /// The same window in every layer; 0: none.
 void set_window(ModelShape& shape, std::int64_t window);
 /// Turns the list layer_types of config.json, where there is one, into windows: "full_attention" has none,

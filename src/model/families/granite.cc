@@ -9,6 +9,7 @@ void read(const ConfigKeys& keys, ModelShape& shape) {
   shape.embedding_scale = keys.real("embedding_multiplier", 1);
   shape.residual_scale = keys.real("residual_multiplier", 1);
   shape.attention_scale = keys.real("attention_multiplier", 1);
+  if (!(shape.attention_scale > 0)) keys.refuse("attention_multiplier must be positive");
   const double divisor = keys.real("logits_scaling", 1);
   if (!(divisor > 0)) keys.refuse("logits_scaling must be positive");
   shape.logit_scale = 1 / divisor;

@@ -5,12 +5,10 @@
 namespace llm_tp {
 namespace {
 
-void read_window(const ConfigKeys& keys, ModelShape& shape) {
-  set_window(shape, keys.integer("sliding_window").value_or(0));
-}
+void read_mistral(const ConfigKeys& keys, ModelShape& shape) { set_window(shape, window_of(keys, 4096)); }
 
 void read_mixtral(const ConfigKeys& keys, ModelShape& shape) {
-  read_window(keys, shape);
+  set_window(shape, window_of(keys, 0));
   shape.experts = {keys.required("num_local_experts"), keys.required("num_experts_per_tok"),
                    keys.required("intermediate_size"), 0, true};
   for (LayerShape& layer : every_layer(shape)) layer.experts = true;
@@ -38,7 +36,8 @@ const Family kMistral{.architecture = "MistralForCausalLM",
                       .style = {},
                       .gguf_interleaves = true,
                       .has_experts = false,
-                      .read_config = read_window,
+                      .defaults = {.kv_heads = 8, .context = 131072},
+                      .read_config = read_mistral,
                       .read_gguf = nullptr};
 
 /// Mixtral (Jiang et al. 2024).
@@ -47,6 +46,7 @@ const Family kMixtral{.architecture = "MixtralForCausalLM",
                       .style = {.names = kExpertNames},
                       .gguf_interleaves = true,
                       .has_experts = true,
+                      .defaults = {.kv_heads = 8, .context = 131072, .norm_epsilon = 1e-5, .rope_theta = 1e6},
                       .read_config = read_mixtral,
                       .read_gguf = read_mixtral_gguf};
 

@@ -16,6 +16,7 @@ const Family kOlmo2{.architecture = "Olmo2ForCausalLM",
                     .style = {.norms = NormPlaces::kAfter, .query_key_norm = QueryKeyNorm::kWhole},
                     .gguf_interleaves = false,
                     .has_experts = false,
+                    .defaults = {.norm_epsilon = 1e-5},
                     .read_config = read,
                     .read_gguf = nullptr};
 

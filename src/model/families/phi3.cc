@@ -3,9 +3,7 @@
 namespace llm_tp {
 namespace {
 
-void read(const ConfigKeys& keys, ModelShape& shape) {
-  set_window(shape, keys.integer("sliding_window").value_or(0));
-}
+void read(const ConfigKeys& keys, ModelShape& shape) { set_window(shape, window_of(keys, 0)); }
 
 }  // namespace
 
@@ -15,6 +13,7 @@ const Family kPhi3{.architecture = "Phi3ForCausalLM",
                    .style = {.fused_tensors = true},
                    .gguf_interleaves = false,
                    .has_experts = false,
+                   .defaults = {.context = 4096, .norm_epsilon = 1e-5},
                    .read_config = read,
                    .read_gguf = nullptr};
 

@@ -5,12 +5,16 @@
 namespace llm_tp {
 namespace {
 
+/// 0 where use_sliding_window does not ask for one.
+std::int64_t window_in_use(const ConfigKeys& keys) {
+  return keys.boolean("use_sliding_window", false) ? window_of(keys, 4096) : 0;
+}
+
 /// The first max_window_layers layers see everything.
 void read_windows(const ConfigKeys& keys, ModelShape& shape) {
-  if (!keys.boolean("use_sliding_window", false)) return;
-  const std::int64_t window = keys.integer("sliding_window").value_or(0);
-  if (read_layer_types(keys, shape, window)) return;
-  const std::int64_t full = keys.integer("max_window_layers").value_or(0);
+  const std::int64_t window = window_in_use(keys);
+  if (window == 0 || read_layer_types(keys, shape, window)) return;
+  const std::int64_t full = keys.integer("max_window_layers").value_or(28);
   std::int64_t number = 0;
   for (LayerShape& layer : every_layer(shape)) layer.window = number++ < full ? 0 : window;
 }
@@ -20,8 +24,12 @@ void read_qwen2(const ConfigKeys& keys, ModelShape& shape) {
   read_windows(keys, shape);
 }
 
-void read_qwen3(const ConfigKeys& keys, ModelShape& shape) {
+void read_biases(const ConfigKeys& keys, ModelShape& shape) {
   shape.qkv_bias = shape.output_bias = keys.boolean("attention_bias", false);
+}
+
+void read_qwen3(const ConfigKeys& keys, ModelShape& shape) {
+  read_biases(keys, shape);
   read_windows(keys, shape);
 }
 
@@ -32,8 +40,8 @@ void read_experts(const ConfigKeys& keys, ModelShape& shape) {
   const std::int64_t period = keys.has("decoder_sparse_step") ? keys.required("decoder_sparse_step") : 1;
   std::int64_t number = 0;
   for (LayerShape& layer : every_layer(shape)) layer.experts = ++number % period == 0;
-  for (const double dense : keys.reals("mlp_only_layers")) {
-    if (dense < 0 || dense >= static_cast<double>(shape.layers))
+  for (const std::int64_t dense : keys.integers("mlp_only_layers")) {
+    if (dense >= shape.layers)
       keys.refuse("mlp_only_layers names layer " + std::to_string(dense) + " of " +
                   std::to_string(shape.layers));
     shape.each_layer[static_cast<std::size_t>(dense)].experts = false;
@@ -47,8 +55,10 @@ void read_qwen2_moe(const ConfigKeys& keys, ModelShape& shape) {
   shape.experts.shared_columns = keys.required("shared_expert_intermediate_size");
 }
 
+/// Where there is a window, it is that of all layers.
 void read_qwen3_moe(const ConfigKeys& keys, ModelShape& shape) {
-  read_qwen3(keys, shape);
+  read_biases(keys, shape);
+  set_window(shape, window_in_use(keys));
   read_experts(keys, shape);
 }
 
@@ -71,6 +81,7 @@ const Family kQwen2{.architecture = "Qwen2ForCausalLM",
                     .style = {},
                     .gguf_interleaves = false,
                     .has_experts = false,
+                    .defaults = {.kv_heads = 32, .context = 32768},
                     .read_config = read_qwen2,
                     .read_gguf = nullptr};
 /// Qwen1.5-MoE, Qwen2-57B-A14B: an expert for all tokens besides the chosen ones.
@@ -79,6 +90,7 @@ const Family kQwen2Moe{.architecture = "Qwen2MoeForCausalLM",
                        .style = {},
                        .gguf_interleaves = false,
                        .has_experts = true,
+                       .defaults = {.kv_heads = 16, .context = 32768},
                        .read_config = read_qwen2_moe,
                        .read_gguf = read_qwen2_moe_gguf};
 /// Qwen3 (Yang et al. 2025): norms of every head of q and k.
@@ -87,6 +99,7 @@ const Family kQwen3{.architecture = "Qwen3ForCausalLM",
                     .style = kHeadNorms,
                     .gguf_interleaves = false,
                     .has_experts = false,
+                    .defaults = {.kv_heads = 32, .head_dim = 128, .context = 32768},
                     .read_config = read_qwen3,
                     .read_gguf = nullptr};
 const Family kQwen3Moe{.architecture = "Qwen3MoeForCausalLM",
@@ -94,6 +107,7 @@ const Family kQwen3Moe{.architecture = "Qwen3MoeForCausalLM",
                        .style = kHeadNorms,
                        .gguf_interleaves = false,
                        .has_experts = true,
+                       .defaults = {.kv_heads = 4, .context = 32768},
                        .read_config = read_qwen3_moe,
                        .read_gguf = read_qwen3_moe_gguf};
 
