@@ -13,6 +13,45 @@ std::string range_text(const Range& range) {
   return range.empty() ? "-" : std::to_string(range.begin) + ".." + std::to_string(range.end);
 }
 
+std::string experts_text(const ExpertShape& experts) {
+  if (experts.count == 0) return "";
+  std::string text =
+      ", " + std::to_string(experts.count) + " experts of " + std::to_string(experts.columns) + " columns";
+  if (experts.shared_columns > 0)
+    text += " and one of " + std::to_string(experts.shared_columns) + " for all tokens";
+  return text;
+}
+
+bool is_idle_in_a_part(const ModelShape& shape, const RankShare& share) {
+  return share.query_heads.empty() || (shape.any_dense_layer() && share.mlp_columns.empty()) ||
+         (shape.experts.count > 0 && (share.experts.empty() || share.expert_columns.empty()));
+}
+
+/// A line a rank; with the experts where the model has some.
+void print_plan(const ModelShape& shape, const ShardPlan& plan, const std::vector<RankMemory>& memory) {
+  const auto line = [&](const std::string& rank, const std::string& heads, const std::string& kv_heads,
+                        const std::string& columns, const std::string& experts,
+                        const std::string& expert_columns, const std::string& rows,
+                        const std::string& weights, const std::string& kv, const std::string& workspace) {
+    std::printf("%4s  %11s  %8s  ", rank.c_str(), heads.c_str(), kv_heads.c_str());
+    if (shape.any_dense_layer()) std::printf("%13s  ", columns.c_str());
+    if (shape.experts.count > 0) std::printf("%9s  %14s  ", experts.c_str(), expert_columns.c_str());
+    std::printf("%15s  %10s  %12s  %10s", rows.c_str(), weights.c_str(), kv.c_str(), workspace.c_str());
+  };
+  line("rank", "query heads", "KV heads", "MLP columns", "experts", "expert columns", "vocabulary rows",
+       "weights", "KV per token", "workspace");
+  std::printf("\n");
+  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
+    const RankShare& share = plan.ranks[r];
+    line(std::to_string(r), range_text(share.query_heads), range_text(share.kv_heads),
+         range_text(share.mlp_columns), range_text(share.experts), range_text(share.expert_columns),
+         range_text(share.vocab_rows), memory_text(memory[r].weights), memory_text(memory[r].kv_per_token),
+         memory_text(memory[r].workspace));
+    std::printf("%s\n",
+                is_idle_in_a_part(shape, share) ? "  (idle in a part: more ranks than it has pieces)" : "");
+  }
+}
+
 }  // namespace
 
 void inspect_command(const CommandLine& line) {
@@ -61,25 +100,15 @@ void inspect_command(const CommandLine& line) {
   std::printf(
       "%s\n  %s, %.2f million parameters, %s in files, context %lld\n  hidden %lld, %lld layers, %lld query "
       "heads, %lld KV heads of %lld, "
-      "MLP %lld, vocabulary %lld%s\n\n",
+      "MLP %lld, vocabulary %lld%s%s\n\n",
       files.name.c_str(), s.architecture.c_str(), static_cast<double>(files.weights->parameters()) / 1e6,
       memory_text(files.weights->file_bytes()).c_str(), static_cast<long long>(s.context),
       static_cast<long long>(s.hidden), static_cast<long long>(s.layers),
       static_cast<long long>(s.query_heads), static_cast<long long>(s.kv_heads),
       static_cast<long long>(s.head_dim), static_cast<long long>(s.mlp_columns),
-      static_cast<long long>(s.vocabulary), s.tied_embeddings ? ", tied head" : "");
-  std::printf("%4s  %11s  %8s  %13s  %15s  %10s  %12s  %10s\n", "rank", "query heads", "KV heads",
-              "MLP columns", "vocabulary rows", "weights", "KV per token", "workspace");
-  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
-    const RankShare& share = plan.ranks[r];
-    std::printf("%4zu  %11s  %8s  %13s  %15s  %10s  %12s  %10s%s\n", r, range_text(share.query_heads).c_str(),
-                range_text(share.kv_heads).c_str(), range_text(share.mlp_columns).c_str(),
-                range_text(share.vocab_rows).c_str(), memory_text(memory[r].weights).c_str(),
-                memory_text(memory[r].kv_per_token).c_str(), memory_text(memory[r].workspace).c_str(),
-                share.query_heads.empty() || share.mlp_columns.empty()
-                    ? "  (idle in a part: more ranks than it has pieces)"
-                    : "");
-  }
+      static_cast<long long>(s.vocabulary), s.tied_embeddings ? ", tied head" : "",
+      experts_text(s.experts).c_str());
+  print_plan(s, plan, memory);
 }
 
 }  // namespace llm_tp

@@ -139,6 +139,21 @@ TEST(Json, InspectShowsEveryRanksShare) {
     EXPECT_TRUE(answer["ranks"][1].contains(key)) << key;
 }
 
+TEST(Json, InspectShowsExpertsSlicedAndWhole) {
+  const std::string mixture = golden_folder() + "/models/qwen2_moe";
+  const std::vector<std::string> words{"inspect", "--model", mixture, "--ranks", "2", "--json"};
+  const json sliced = output_of(0, words);
+  EXPECT_EQ(sliced.at("experts"), 5);
+  EXPECT_EQ(sliced["ranks"][1].at("experts"), json({0, 5}));
+  EXPECT_GT(sliced["ranks"][1].at("expert_columns")[0], 0);
+  std::vector<std::string> parallel = words;
+  parallel.emplace_back("--expert-parallel");
+  const json whole = output_of(0, parallel);
+  EXPECT_EQ(whole["ranks"][0].at("experts"), json({0, 2}));
+  EXPECT_EQ(whole["ranks"][1].at("experts"), json({2, 5}));
+  EXPECT_EQ(whole["ranks"][1].at("expert_columns"), json({0, whole.at("expert_columns")}));
+}
+
 TEST(Json, Bench) {
   const json answer = output_of(0, {"bench", "--model", kModel, "--prompt-tokens", "8", "--decode-tokens",
                                     "4", "--repetitions", "2", "--threads", "1", "--json"});
