@@ -72,7 +72,7 @@ struct KvShape {
   int head_dim = 0;
   int pages = 0;
   int page_tokens = 16;       // a multiple of 16
-  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
+  DType dtype = DType::kF32;  // kF32, kF16, kBF16; kInt8, kE4M3: with a scale a vector (vector_codes.h)
 };
 
 class KvCache {

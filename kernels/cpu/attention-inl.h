@@ -29,16 +29,22 @@ constexpr int chains_for(int rows) {
   return chains;
 }
 
+/// Whether keys and values are codes that have a scale a vector.
+template <class Stored>
+inline constexpr bool kHasScales = sizeof(Stored) == 1;
+
+/// Of each group of 16 positions; null past the last page.
 template <class Stored>
 struct KeyBlock {
-  std::array<const Stored*, kBlockGroups> keys{},
-      values{};  // of each group of 16 positions; null past the last page
+  std::array<const Stored*, kBlockGroups> keys{}, values{};
+  std::array<const float*, kBlockGroups> key_scales{}, value_scales{};  // [16], where there are any
 };
 
 /// scores[r][g * 16 + lane] = scale * (q[r] . k) for Groups groups of 16 keys.
 template <int Rows, int Groups, class Stored>
-HWY_INLINE void score_groups(const float* const* q, const Stored* const* keys, std::int64_t head_dim,
-                             float scale, float* const* scores) {
+HWY_INLINE void score_groups(const float* const* q, const Stored* const* keys,
+                             const float* const* key_scales, std::int64_t head_dim, float scale,
+                             float* const* scores) {
   Lanes16 sum[Rows][Groups];
   for (int r = 0; r < Rows; ++r)
     for (int g = 0; g < Groups; ++g) sum[r][g] = broadcast(0.0f);
@@ -48,6 +54,12 @@ HWY_INLINE void score_groups(const float* const* q, const Stored* const* keys, s
     for (int r = 0; r < Rows; ++r) {
       const Lanes16 query = broadcast(q[r][d]);
       for (int g = 0; g < Groups; ++g) sum[r][g] = fused(query, key[g], sum[r][g]);
+    }
+  }
+  if constexpr (kHasScales<Stored>) {
+    for (int g = 0; g < Groups; ++g) {
+      const Lanes16 key_scale = load16(key_scales[g]);
+      for (int r = 0; r < Rows; ++r) sum[r][g] = multiply(sum[r][g], key_scale);
     }
   }
   for (int r = 0; r < Rows; ++r)
@@ -63,11 +75,11 @@ HWY_INLINE void score_block(const float* const* q, const KeyBlock<Stored>& block
   int g = begin;
   for (; g + kGroups <= end; g += kGroups) {
     for (int r = 0; r < Rows; ++r) at[r] = scores[r] + g * kLanes;
-    score_groups<Rows, kGroups>(q, block.keys.data() + g, head_dim, scale, at);
+    score_groups<Rows, kGroups>(q, block.keys.data() + g, block.key_scales.data() + g, head_dim, scale, at);
   }
   for (; g < end; ++g) {
     for (int r = 0; r < Rows; ++r) at[r] = scores[r] + g * kLanes;
-    score_groups<Rows, 1>(q, block.keys.data() + g, head_dim, scale, at);
+    score_groups<Rows, 1>(q, block.keys.data() + g, block.key_scales.data() + g, head_dim, scale, at);
   }
 }
 
@@ -160,6 +172,15 @@ HWY_INLINE void softmax_block(const SoftmaxRow& row, int begin, int end, std::in
     store16(multiply(load16(row.acc + d), factor), row.acc + d);
 }
 
+/// Weights of the groups [begin, end) become those of the codes of their values; what belongs to a key that
+/// the row does not see may become anything.
+template <class Stored>
+HWY_INLINE void weigh_codes(float* weights, const KeyBlock<Stored>& block, int begin, int end) {
+  for (int g = begin; g < end; ++g)
+    store16(multiply(load16(weights + g * kLanes), load16(block.value_scales[static_cast<std::size_t>(g)])),
+            weights + g * kLanes);
+}
+
 struct Seen {
   int begin, end;  // keys of the block; none where begin >= end
 };
@@ -198,9 +219,11 @@ HWY_INLINE void weigh_block(const AttentionTile& tile, const AttentionRow* rows,
   score_block<Rows>(q, block, first, last, tile.head_dim, tile.scale, scores);
   if (tile.soft_cap > 0)
     for (int r = 0; r < Rows; ++r) cap_scores(scores[r], first, last, tile.soft_cap);
-  for (int r = 0; r < Rows; ++r)
-    if (seen.row[r].begin < seen.row[r].end)
-      softmax_block(state[r], seen.row[r].begin, seen.row[r].end, tile.padded_head_dim);
+  for (int r = 0; r < Rows; ++r) {
+    if (seen.row[r].begin >= seen.row[r].end) continue;
+    softmax_block(state[r], seen.row[r].begin, seen.row[r].end, tile.padded_head_dim);
+    if constexpr (kHasScales<Stored>) weigh_codes(scores[r], block, first, last);
+  }
 }
 
 /// Adds the weighted values of one block. A key is multiplied only for the rows that see it: its memory may
@@ -236,6 +259,13 @@ KeyBlock<Stored> block_at(const AttentionTile& tile, std::int64_t begin, std::in
     const auto group = static_cast<std::size_t>(g);
     block.keys[group] = reinterpret_cast<const Stored*>(tile.keys[page]) + token * tile.head_dim;
     block.values[group] = reinterpret_cast<const Stored*>(tile.values[page]) + token * tile.padded_head_dim;
+    if constexpr (kHasScales<Stored>) {
+      const auto scales = [&](const std::byte* codes, std::int64_t width) {
+        return reinterpret_cast<const float*>(codes + tile.page_tokens * width) + token;
+      };
+      block.key_scales[group] = scales(tile.keys[page], tile.head_dim);
+      block.value_scales[group] = scales(tile.values[page], tile.padded_head_dim);
+    }
   }
   return block;
 }

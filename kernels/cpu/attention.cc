@@ -21,6 +21,8 @@ namespace llm_tp::HWY_NAMESPACE {
 void attend_tile_f32(const AttentionTile& tile) { attend_tile<float>(tile); }
 void attend_tile_f16(const AttentionTile& tile) { attend_tile<hwy::float16_t>(tile); }
 void attend_tile_bf16(const AttentionTile& tile) { attend_tile<BFloat16>(tile); }
+void attend_tile_int8(const AttentionTile& tile) { attend_tile<std::int8_t>(tile); }
+void attend_tile_fp8(const AttentionTile& tile) { attend_tile<Fp8>(tile); }
 
 }  // namespace llm_tp::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -30,10 +32,21 @@ namespace llm_tp {
 HWY_EXPORT(attend_tile_f32);
 HWY_EXPORT(attend_tile_f16);
 HWY_EXPORT(attend_tile_bf16);
+HWY_EXPORT(attend_tile_int8);
+HWY_EXPORT(attend_tile_fp8);
 
 namespace {
 
 constexpr int kTileRows = 32;  // query rows that walk the keys together, so that a block is read from cache
+
+using TileKernel = void (*)(const AttentionTile&);
+TileKernel kernel_for(DType dtype) {
+  if (dtype == DType::kF32) return HWY_DYNAMIC_DISPATCH(attend_tile_f32);
+  if (dtype == DType::kF16) return HWY_DYNAMIC_DISPATCH(attend_tile_f16);
+  if (dtype == DType::kBF16) return HWY_DYNAMIC_DISPATCH(attend_tile_bf16);
+  if (dtype == DType::kInt8) return HWY_DYNAMIC_DISPATCH(attend_tile_int8);
+  return HWY_DYNAMIC_DISPATCH(attend_tile_fp8);
+}
 
 /// One task: some positions of a slice, all query heads of this rank that read one KV head.
 struct Task {
@@ -97,9 +110,7 @@ void attend(ThreadPool& pool, TensorView out, TensorView q, const CpuKvCache& ca
                "attend: q or out is not [T, heads * head_dim]");
   for (const BatchSlice& slice : batch.slices) check_pages(shape, slice, "attend");
 
-  const auto kernel = shape.dtype == DType::kF32   ? HWY_DYNAMIC_DISPATCH(attend_tile_f32)
-                      : shape.dtype == DType::kF16 ? HWY_DYNAMIC_DISPATCH(attend_tile_f16)
-                                                   : HWY_DYNAMIC_DISPATCH(attend_tile_bf16);
+  const TileKernel kernel = kernel_for(shape.dtype);
   const std::vector<Task> tasks = tasks_of(batch, heads);
   const std::int64_t padded = CpuKvCache::padded_head_dim(shape);
 

@@ -11,8 +11,10 @@ namespace llm_tp {
 ///   [page][layer] { K [kv_head][group of 16 tokens][head_dim][16 tokens], V [kv_head][token][padded
 ///   head_dim] }
 /// With 16 keys in the lanes, scores are sums over head_dim in index order and need no horizontal sums. V
-/// rows are padded to whole 16 elements; what lies in the padding is never part of a result. Read by many
-/// threads, written by one call.
+/// rows are padded to whole 16 elements; what lies in the padding is never part of a result. With int8 and
+/// fp8, K and V of a head and page are codes and behind them f32 scales [page_tokens]; those of fp8 are 256
+/// times what vector_codes.h says, as its codes are read as f16 of the same bits, 1 / 256 of the number. Read
+/// by many threads, written by one call.
 class CpuKvCache : public KvCache {
  public:
   static constexpr int kGroupTokens = 16;
@@ -23,11 +25,11 @@ class CpuKvCache : public KvCache {
   static std::int64_t bytes_of(const KvShape& shape);
   static std::int64_t padded_head_dim(const KvShape& shape) { return (shape.head_dim + 15) / 16 * 16; }
 
-  /// K of one head of one page: [group][head_dim][16 tokens].
+  /// K of one head of one page: [group][head_dim][16 tokens], and scales.
   std::byte* keys(int layer, PageId page, int kv_head) const {
     return at(layer, page) + kv_head * key_bytes_;
   }
-  /// V of one head of one page: [token][padded head_dim].
+  /// V of one head of one page: [token][padded head_dim], and scales.
   std::byte* values(int layer, PageId page, int kv_head) const {
     return at(layer, page) + shape().kv_heads * key_bytes_ + kv_head * value_bytes_;
   }

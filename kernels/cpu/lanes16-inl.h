@@ -32,6 +32,11 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
+/// An e4m3 number as it lies in memory.
+struct Fp8 {
+  std::uint8_t bits;
+};
+
 HWY_INLINE Lanes16 broadcast(float value) {
   Lanes16 out;
   for (int i = 0; i < kParts; ++i) out.part[i] = hn::Set(FloatTag(), value);
@@ -56,6 +61,31 @@ HWY_INLINE Lanes16 load16(const BFloat16* from) {
   for (int i = 0; i < kParts; ++i) {
     const auto bits = hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from) + i * kVectorLanes);
     out.part[i] = hn::BitCast(FloatTag(), hn::ShiftLeft<16>(hn::PromoteTo(whole, bits)));
+  }
+  return out;
+}
+HWY_INLINE Lanes16 load16(const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, FloatTag> byte;
+  const hn::Rebind<std::int32_t, FloatTag> whole;
+  Lanes16 out;
+  for (int i = 0; i < kParts; ++i)
+    out.part[i] =
+        hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(byte, from + i * kVectorLanes)));
+  return out;
+}
+/// 1 / 256 of each number: its exponent and mantissa are those of an f16, whose exponent's bias is 15 where
+/// that of e4m3 is 7.
+HWY_INLINE Lanes16 load16(const Fp8* from) {
+  const hn::Rebind<std::uint8_t, FloatTag> byte;
+  const hn::Rebind<std::uint16_t, FloatTag> pair;
+  const hn::Rebind<hwy::float16_t, FloatTag> half;
+  Lanes16 out;
+  for (int i = 0; i < kParts; ++i) {
+    const auto bits = hn::PromoteTo(
+        pair, hn::LoadU(byte, reinterpret_cast<const std::uint8_t*>(from) + i * kVectorLanes));
+    const auto sign = hn::ShiftLeft<8>(hn::And(bits, hn::Set(pair, 0x80)));
+    const auto magnitude = hn::ShiftLeft<7>(hn::And(bits, hn::Set(pair, 0x7f)));
+    out.part[i] = hn::PromoteTo(FloatTag(), hn::BitCast(half, hn::Or(sign, magnitude)));
   }
   return out;
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/cuda_weight.h"
 #include "kernels/cuda/device_factory.h"
+#include "kernels/vector_codes.h"
 
 namespace llm_tp {
 namespace {
@@ -18,11 +19,12 @@ class CudaKvCache final : public KvCache {
                shape.kv_heads,
                shape.head_dim,
                shape.page_tokens,
+               head_bytes_of(shape),
                bytes_of(shape) / std::max(shape.pages, 1)};
   }
   const DeviceCache& device() const noexcept { return device_; }
   static std::int64_t bytes_of(const KvShape& s) {
-    return row_bytes(s.dtype, std::int64_t{s.pages} * s.layers * 2 * s.kv_heads * s.page_tokens * s.head_dim);
+    return std::int64_t{s.pages} * s.layers * 2 * s.kv_heads * head_bytes_of(s);
   }
   void check(PageId page) const {
     LLM_TP_CHECK(page >= 0 && page < shape().pages,
@@ -30,6 +32,10 @@ class CudaKvCache final : public KvCache {
   }
 
  private:
+  static std::int64_t head_bytes_of(const KvShape& s) {
+    const std::int64_t scales = has_vector_scales(s.dtype) ? row_bytes(DType::kF32, s.page_tokens) : 0;
+    return row_bytes(s.dtype, std::int64_t{s.page_tokens} * s.head_dim) + scales;
+  }
   DeviceBuffer memory_;
   DeviceCache device_;
 };

@@ -4,27 +4,70 @@
 
 namespace llm_tp {
 
-/// Number of element 0 of a head's vector at a token of a page; values: 0 for keys, 1 for values.
-__device__ inline std::int64_t cache_index(const DeviceCache& cache, std::int64_t page, int layer, int values,
+__host__ __device__ inline bool has_scales(DType dtype) {
+  return dtype == DType::kInt8 || dtype == DType::kE4M3;
+}
+__host__ __device__ inline int number_bytes(DType dtype) {
+  return dtype == DType::kF32 ? 4 : has_scales(dtype) ? 1 : 2;
+}
+
+/// The key or value of a head at a token of a page.
+struct CacheVector {
+  DType dtype;
+  unsigned char* numbers;  // [head_dim]
+  float* scale;            // where dtype has them
+
+  __device__ float number(int d) const {
+    if (dtype == DType::kF32) return reinterpret_cast<const float*>(numbers)[d];
+    if (dtype == DType::kInt8) return *scale * static_cast<float>(reinterpret_cast<const signed char*>(numbers)[d]);
+    if (dtype == DType::kE4M3) return *scale * e4m3_value(numbers[d]);
+    const std::uint32_t bits = reinterpret_cast<const unsigned short*>(numbers)[d];
+    return dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
+  }
+  /// own_scale: what was put into *scale.
+  __device__ void set(int d, float x, float own_scale) const {
+    const float over_scale = own_scale > 0.0f ? x / own_scale : 0.0f;
+    if (dtype == DType::kF32) {
+      reinterpret_cast<float*>(numbers)[d] = x;
+    } else if (dtype == DType::kInt8) {
+      reinterpret_cast<signed char*>(numbers)[d] =
+          static_cast<signed char>(rintf(fminf(fmaxf(over_scale, -127.0f), 127.0f)));
+    } else if (dtype == DType::kE4M3) {
+      numbers[d] = e4m3_bits(over_scale);
+    } else if (dtype == DType::kBF16) {
+      reinterpret_cast<unsigned short*>(numbers)[d] = static_cast<unsigned short>(bf16_bits(x));
+    } else {
+      reinterpret_cast<unsigned short*>(numbers)[d] = __half_as_ushort(__float2half_rn(x));
+    }
+  }
+
+ private:
+  /// The bits of an f16 whose exponent has a bias of 15 instead of 7.
+  __device__ static float e4m3_value(std::uint32_t bits) {
+    return half_value((bits & 0x80u) << 8 | (bits & 0x7fu) << 7) * 256.0f;
+  }
+  /// To nearest, ties to even, 448 at most; not NaN.
+  __device__ static unsigned char e4m3_bits(float x) {
+    const float size = fminf(fabsf(x), 448.0f);
+    const float shifted = size + 16384.0f;  // below the normal numbers the adder rounds at 2^-9
+    std::uint32_t sign, bits, subnormal;
+    memcpy(&sign, &x, 4);
+    memcpy(&bits, &size, 4);
+    memcpy(&subnormal, &shifted, 4);
+    const std::uint32_t code = size < 0.015625f ? subnormal - 0x46800000u
+                                                : (bits + 0x7ffffu + (bits >> 20 & 1u) - 0x3c000000u) >> 20;
+    return static_cast<unsigned char>((sign >> 24 & 0x80u) | code);
+  }
+};
+
+/// values: 0 for keys, 1 for values.
+__device__ inline CacheVector cache_vector(const DeviceCache& cache, std::int64_t page, int layer, int values,
                                            int head, int token) {
   const std::int64_t of_page = page * cache.layers + layer;
-  return (((of_page * 2 + values) * cache.heads + head) * cache.page_tokens + token) * cache.head_dim;
-}
-
-__device__ inline float cache_value(const DeviceCache& cache, std::int64_t index) {
-  if (cache.dtype == DType::kF32) return reinterpret_cast<const float*>(cache.data)[index];
-  const std::uint32_t bits = reinterpret_cast<const unsigned short*>(cache.data)[index];
-  return cache.dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
-}
-
-__device__ inline void set_cache_value(const DeviceCache& cache, std::int64_t index, float value) {
-  if (cache.dtype == DType::kF32) {
-    reinterpret_cast<float*>(cache.data)[index] = value;
-  } else if (cache.dtype == DType::kBF16) {
-    reinterpret_cast<unsigned short*>(cache.data)[index] = static_cast<unsigned short>(bf16_bits(value));
-  } else {
-    reinterpret_cast<unsigned short*>(cache.data)[index] = __half_as_ushort(__float2half_rn(value));
-  }
+  unsigned char* const run = cache.data + ((of_page * 2 + values) * cache.heads + head) * cache.head_bytes;
+  const std::int64_t vector_bytes = std::int64_t{cache.head_dim} * number_bytes(cache.dtype);
+  return {cache.dtype, run + token * vector_bytes,
+          reinterpret_cast<float*>(run + cache.page_tokens * vector_bytes) + token};
 }
 
 }  // namespace llm_tp

@@ -8,13 +8,13 @@
 
 namespace llm_tp {
 
-/// A KV cache in device memory: [page][layer][keys, values][head][token][head_dim], so that a page is one run
-/// of bytes and so are the tokens of a head in it.
+/// A KV cache in device memory: [page][layer][keys, values][head] { numbers [token][head_dim], with int8 and
+/// fp8 f32 scales [token] }, so that a page is one run of bytes and so are the tokens of a head in it.
 struct DeviceCache {
   unsigned char* data = nullptr;
   DType dtype = DType::kF16;
   std::int32_t layers = 0, heads = 0, head_dim = 0, page_tokens = 0;
-  std::int64_t page_bytes = 0;
+  std::int64_t head_bytes = 0, page_bytes = 0;  // keys or values of a head of a page; a page
 };
 
 /// slots [rows] in device memory: page * page_tokens + token in the page.

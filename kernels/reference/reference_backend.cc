@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "kernels/reference/widen.h"
+#include "kernels/vector_codes.h"
 
 namespace llm_tp {
 namespace {
@@ -49,10 +50,21 @@ const ReferenceWeight& own(const PackedWeight& w) { return static_cast<const Ref
 ReferenceCache& own(KvCache& cache) { return static_cast<ReferenceCache&>(cache); }
 const ReferenceCache& own(const KvCache& cache) { return static_cast<const ReferenceCache&>(cache); }
 
-double rounded_to(DType dtype, float value) {
+/// scale: that of its vector, where dtype has them.
+double rounded_to(DType dtype, float value, float scale) {
   if (dtype == DType::kF16) return f16_to_f32(f32_to_f16(value));
   if (dtype == DType::kBF16) return bf16_to_f32(f32_to_bf16(value));
+  if (dtype == DType::kInt8) return double{scale} * int8_code(value, scale);
+  if (dtype == DType::kE4M3) return double{scale} * e4m3_to_f32(e4m3_code(value, scale));
   return value;
+}
+
+void round_vectors(const KvShape& shape, const float* x, double* to) {
+  const auto head_dim = static_cast<std::size_t>(shape.head_dim);
+  for (int head = 0; head < shape.kv_heads; ++head, x += head_dim, to += head_dim) {
+    const float scale = vector_scale({x, head_dim}, shape.dtype);
+    for (std::size_t d = 0; d < head_dim; ++d) to[d] = rounded_to(shape.dtype, x[d], scale);
+  }
 }
 
 }  // namespace
@@ -178,12 +190,8 @@ void ReferenceBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorV
   for (const BatchSlice& slice : batch.slices) {
     for (std::int32_t i = 0; i < slice.rows; ++i) {
       const std::size_t at = own(cache).index(layer, slice.pages, slice.first_position + i, 0);
-      for (int e = 0; e < shape.kv_heads * shape.head_dim; ++e) {
-        own(cache).keys[at + static_cast<std::size_t>(e)] =
-            rounded_to(shape.dtype, k.row(slice.first_row + i)[e]);
-        own(cache).values[at + static_cast<std::size_t>(e)] =
-            rounded_to(shape.dtype, v.row(slice.first_row + i)[e]);
-      }
+      round_vectors(shape, k.row(slice.first_row + i), own(cache).keys.data() + at);
+      round_vectors(shape, v.row(slice.first_row + i), own(cache).values.data() + at);
     }
   }
 }

@@ -40,6 +40,8 @@ constexpr std::array<Traits, kDTypes> kTraits{{
     {DType::kFp8G128, "fp8_g128", 128, 132},
     {DType::kInt4Columns, "int4_columns", 1, 7},
     {DType::kInt8Columns, "int8_columns", 1, 7},
+    {DType::kInt8, "int8", 1, 1},
+    {DType::kE4M3, "fp8", 1, 1},
 }};
 constexpr bool in_order_of_dtypes() {
   for (std::size_t i = 0; i < kTraits.size(); ++i)
@@ -93,6 +95,20 @@ float e4m3_to_f32(std::uint8_t bits) noexcept {
   // As f16_to_f32: the exponent's bias is 7 instead of 127.
   const float scaled = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
+}
+
+std::uint8_t f32_to_e4m3(float value) noexcept {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint8_t>(bits >> 24 & 0x80u);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7fu;   // NaN
+  if (magnitude >= 0x43e00000u) return sign | 0x7eu;  // 448 and beyond
+  if (magnitude < 0x3c800000u) {                      // subnormal in e4m3: let the f32 adder round at 2^-9
+    const float shifted = std::bit_cast<float>(magnitude) + 0x1p14f;
+    return sign | static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(shifted) - 0x46800000u);
+  }
+  const std::uint32_t rounded = magnitude + 0x7ffffu + (magnitude >> 20 & 1u);
+  return sign | static_cast<std::uint8_t>((rounded - 0x3c000000u) >> 20);
 }
 
 std::uint16_t f32_to_bf16(float value) noexcept {

@@ -13,6 +13,8 @@ namespace llm_tp {
 ///                    compressed-tensors checkpoints hold, transposed into rows as they are read
 ///   int4_columns, int8_columns
 ///                    an integer, scale and zero point a column, few of which differ (GPTQ with act order)
+///   int8, fp8        one byte a number, an integer or e4m3; numbers share scales that lie elsewhere (KV caches:
+///                    kernels/vector_codes.h)
 enum class DType : std::uint8_t {
   kF32,
   kF16,
@@ -42,8 +44,10 @@ enum class DType : std::uint8_t {
   kFp8G128,
   kInt4Columns,
   kInt8Columns,
+  kInt8,
+  kE4M3,
 };
-inline constexpr int kDTypes = static_cast<int>(DType::kInt8Columns) + 1;
+inline constexpr int kDTypes = static_cast<int>(DType::kE4M3) + 1;
 
 /// Numbers that share one block: 1 for plain types, 32 to 256 for block formats.
 int block_elements(DType dtype) noexcept;
@@ -70,5 +74,7 @@ inline float bf16_to_f32(std::uint16_t bits) noexcept {
 std::uint16_t f32_to_bf16(float value) noexcept;  // to nearest, ties to even; NaN stays NaN
 /// An 8-bit float with 4 bits of exponent, 3 of mantissa, no infinity (Micikevicius et al. 2022, e4m3fn).
 float e4m3_to_f32(std::uint8_t bits) noexcept;
+/// To nearest, ties to even; beyond 448, infinity too, the largest number, 448; NaN stays NaN.
+std::uint8_t f32_to_e4m3(float value) noexcept;
 
 }  // namespace llm_tp

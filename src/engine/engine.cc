@@ -151,11 +151,11 @@ DType kv_dtype_of(KvDType choice) {
     case KvDType::kF16:
       return DType::kF16;
     case KvDType::kFp8:
+      return DType::kE4M3;
     case KvDType::kInt8:
-      break;
+      return DType::kInt8;
   }
-  throw Error(ExitCode::kConfig,
-              "kv_dtype: fp8 and int8 are not supported yet; supported are f32, f16 and bf16");
+  return DType::kF16;
 }
 
 ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {

@@ -25,7 +25,6 @@ struct ModelChoices {
 constexpr std::int64_t kNarrowHidden = 512;
 ActivationKind activations_of(Activations choice, const ModelShape& shape);
 
-/// Errors: kConfig for fp8 and int8.
 DType kv_dtype_of(KvDType choice);
 
 }  // namespace llm_tp

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 namespace llm_tp {
 namespace {
@@ -31,6 +32,27 @@ TEST(DType, Bf16RoundsToNearestEvenAndKeepsNan) {
   EXPECT_EQ(f32_to_bf16(1.0f + 0x1p-8f), 0x3f80);
   EXPECT_EQ(f32_to_bf16(1.0f + 3 * 0x1p-8f), 0x3f82);
   EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::nanf("")))));
+}
+
+TEST(DType, E4m3IsTheNearestNumberAndTheEvenOneOfTwo) {
+  // Every finite number, and what lies a little below, at and above the middle to the next one.
+  for (std::uint8_t bits = 0; bits < 0x7e; ++bits) {
+    const float below = e4m3_to_f32(bits), above = e4m3_to_f32(static_cast<std::uint8_t>(bits + 1));
+    const float middle = (below + above) / 2;
+    const auto up = static_cast<std::uint8_t>(bits + 1), even = bits % 2 == 0 ? bits : up;
+    EXPECT_EQ(f32_to_e4m3(below), bits);
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(middle, 0.0f)), bits);
+    EXPECT_EQ(f32_to_e4m3(middle), even);
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(middle, 1000.0f)), up);
+    EXPECT_EQ(f32_to_e4m3(-below), bits | 0x80);
+  }
+}
+
+TEST(DType, E4m3SaturatesAndKeepsNan) {
+  EXPECT_EQ(f32_to_e4m3(448.0f), 0x7e);
+  EXPECT_EQ(f32_to_e4m3(1e30f), 0x7e);
+  EXPECT_EQ(f32_to_e4m3(-std::numeric_limits<float>::infinity()), 0xfe);
+  EXPECT_TRUE(std::isnan(e4m3_to_f32(f32_to_e4m3(std::nanf("")))));
 }
 
 TEST(DType, NamesGoBothWays) {

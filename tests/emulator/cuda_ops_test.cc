@@ -130,7 +130,7 @@ TEST_F(CudaOps, Attention) {
                           {{{5, 9}, {1, 3}, 3, 64}, 17, 40},
                           {{{0, 8}, {0, 1}, 8, 80}, 0, 20}};
   for (const Shape& shape : shapes)
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kInt8, DType::kE4M3}) {
       AttentionCase c;
       c.heads = shape.heads;
       c.window = shape.window;
@@ -295,9 +295,10 @@ TEST_F(CudaOps, EmbedGivesTheRowsOfThisRankAndZeros) {
 }
 
 TEST_F(CudaOps, ACopiedPageIsAsGoodAsTheFirst) {
-  const auto copied = [](DeviceBackend& ops) {
+  for (const DType dtype : {DType::kF16, DType::kInt8}) {
+  const auto copied = [dtype](DeviceBackend& ops) {
     const HeadMap heads{{0, 2}, {0, 2}, 1, 16};
-    const auto cache = ops.make_kv_cache({3, 2, 16, 5, 16, DType::kF16});
+    const auto cache = ops.make_kv_cache({3, 2, 16, 5, 16, dtype});
     DeviceTensor x(ops, random_floats(16 * 32, 1), 16), out(ops, std::vector<float>(16 * 32), 16);
     const std::vector<TokenId> ids(16);
     const std::vector<PageId> first{4}, second{1};
@@ -307,7 +308,8 @@ TEST_F(CudaOps, ACopiedPageIsAsGoodAsTheFirst) {
     ops.attend(out.view, x.view, *cache, 2, {ids, {}, {&read, 1}}, heads, {0.25f, 0});
     return out.take();
   };
-  expect_close(copied, 6e-6, "copy_pages");
+  expect_close(copied, 6e-6, std::string("copy_pages, ") + std::string(name_of(dtype)));
+  }
 }
 
 TEST_F(CudaOps, NothingOfAStepIsNoWork) {

@@ -20,7 +20,7 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
   CpuBackend ops{CpuOptions{}};
   for (const int world : {1, 2, 3, 7}) {
     const ShardPlan plan = ShardPlan::make(shape, world, loader.units());
-    for (const DType kv_dtype : {DType::kF32, DType::kF16}) {
+    for (const DType kv_dtype : {DType::kF32, DType::kF16, DType::kInt8, DType::kE4M3}) {
       const auto memory = plan_memory(shape, loader, plan, ops, kv_dtype, 100);
       ASSERT_EQ(memory.size(), static_cast<std::size_t>(world));
       for (int rank = 0; rank < world; ++rank) {

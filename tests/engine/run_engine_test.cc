@@ -162,8 +162,6 @@ TEST(RunEngine, RefusesWhatCannotRunBeforeItLoads) {
   refused_by_all(config, ExitCode::kUnavailable, {"cuda", "--device"});
   config = exact(model), config.numerics = Numerics::kFast;
   refused_by_all(config, ExitCode::kConfig, {"--numerics"});
-  config = exact(model), config.kv_dtype = KvDType::kFp8;
-  refused_by_all(config, ExitCode::kConfig, {"kv_dtype", "f16"});
   config = exact(model), config.shares = {1, 1};
   refused_by_all(config, ExitCode::kConfig, {"shares", "3 ranks"});
 }

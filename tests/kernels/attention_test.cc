@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "attention_case.h"
 
@@ -34,7 +35,7 @@ TEST(CpuAttention, NeitherThreadsNorThePageTableChangeABit) {
 }
 
 TEST(CpuAttention, MemoryThatHoldsNoTokenIsNeverRead) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kInt8, DType::kE4M3}) {
     for (const std::int64_t window : {std::int64_t{0}, std::int64_t{20}}) {
       for (const int head_dim : {8, 24}) {
         AttentionCase c;
@@ -50,6 +51,36 @@ TEST(CpuAttention, MemoryThatHoldsNoTokenIsNeverRead) {
             << name_of(dtype);
       }
     }
+  }
+}
+
+TEST(CpuAttention, CodesWithScalesGiveTheSameBitsInAnyChunkAndPage) {
+  for (const DType dtype : {DType::kInt8, DType::kE4M3}) {
+    AttentionCase c;
+    c.dtype = dtype;
+    CpuBackend one = cpu(1), two = cpu(2);
+    const auto whole = bits_of(attention_of(one, c));
+    for (const int chunk : {1, 7, 64})
+      EXPECT_EQ(bits_of(attention_of(two, c, {.chunk = chunk, .pages_backwards = true})), whole) << chunk;
+    c.page_tokens = 48;
+    EXPECT_EQ(bits_of(attention_of(two, c)), whole) << name_of(dtype);
+  }
+}
+
+TEST(CpuAttention, ANumberThatIsNotFiniteIsSeenThroughCodesToo) {
+  for (const DType dtype : {DType::kInt8, DType::kE4M3}) {
+    CpuBackend backend = cpu(1);
+    const auto cache = backend.make_kv_cache({1, 1, 16, 1, 16, dtype});
+    const std::vector<TokenId> tokens(1);
+    const std::vector<PageId> pages{0};
+    const BatchSlice slice{0, 1, 0, pages};
+    const Batch batch{tokens, {}, {&slice, 1}};
+    std::vector<float> q(16, 1.0f), k(16, 1.0f), v(16, 1.0f), out(16);
+    v[3] = -std::numeric_limits<float>::infinity();
+    const auto row = [](std::vector<float>& x) { return TensorView::matrix(x.data(), 1, 16); };
+    backend.write_kv(*cache, 0, row(k), row(v), batch);
+    backend.attend(row(out), row(q), *cache, 0, batch, {{0, 1}, {0, 1}, 1, 16}, {1.0f});
+    for (const float value : out) EXPECT_TRUE(std::isnan(value)) << name_of(dtype);
   }
 }
 
@@ -151,7 +182,9 @@ TEST(CpuAttention, ASequenceIsTheSameAloneAndInABatch) {
 }
 
 TEST(CpuAttention, ACopiedPageIsAsGoodAsTheFirst) {
+  for (const DType dtype : {DType::kF32, DType::kInt8}) {
   AttentionCase c;
+  c.dtype = dtype;
   c.tokens = 16;
   CpuBackend backend = cpu(1);
   const auto expected = bits_of(attention_of(backend, c));
@@ -165,7 +198,8 @@ TEST(CpuAttention, ACopiedPageIsAsGoodAsTheFirst) {
   backend.copy_pages(*cache, first, second);
   backend.attend(TensorView::matrix(out.data(), 16, 96), TensorView::matrix(q.data(), 16, 96), *cache, 1,
                  {tokens, {}, {&to, 1}}, c.heads, c.options());
-  EXPECT_EQ(bits_of(out), expected);
+  EXPECT_EQ(bits_of(out), expected) << name_of(dtype);
+  }
 }
 
 TEST(CpuAttention, APageThatDoesNotExistIsRefused) {

@@ -31,7 +31,7 @@ TEST(Parity, Attention) {
   CpuBackend fast = cpu(2);
   ReferenceBackend exact;
   for (const Shape& shape : shapes) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kInt8, DType::kE4M3}) {
       AttentionCase c;
       c.heads = shape.heads;
       c.window = shape.window;

@@ -48,6 +48,8 @@ void take_apart(DType dtype, const std::byte* from, Block& block) {
     case DType::kF16:
     case DType::kBF16:
     case DType::kI32:
+    case DType::kInt8:
+    case DType::kE4M3:
       break;
   }
   throw_bug("dtype", __FILE__, __LINE__, std::string(name_of(dtype)).append(" has no blocks"));
