@@ -42,9 +42,8 @@ struct KeyBlock {
 
 /// scores[r][g * 16 + lane] = scale * (q[r] . k) for Groups groups of 16 keys.
 template <int Rows, int Groups, class Stored>
-HWY_INLINE void score_groups(const float* const* q, const Stored* const* keys,
-                             const float* const* key_scales, std::int64_t head_dim, float scale,
-                             float* const* scores) {
+HWY_INLINE void score_groups(const float* const* q, const Stored* const* keys, const float* const* key_scales,
+                             std::int64_t head_dim, float scale, float* const* scores) {
   Lanes16 sum[Rows][Groups];
   for (int r = 0; r < Rows; ++r)
     for (int g = 0; g < Groups; ++g) sum[r][g] = broadcast(0.0f);

@@ -14,10 +14,10 @@ namespace llm_tp {
 ///     l = l * c + p in 16 interleaved partial sums; acc_d = acc_d * c, then a chain of fma(p_j, v_jd) in key
 ///     order;
 ///   out_d = acc_d / l, l folded by halves.
-/// With codes and scales (vector_codes.h): q . k_j is (q . codes of k_j) * the scale of k_j, and the chain for
-/// values is fma(p_j * the scale of v_j, code of v_jd).
-/// Which queries share a tile, or how the work is split, is not in it: a row's bits depend on that row's keys
-/// alone. Unseen keys are never multiplied, so memory that holds no token may hold anything.
+/// With codes and scales (vector_codes.h): q . k_j is (q . codes of k_j) * the scale of k_j, and the chain
+/// for values is fma(p_j * the scale of v_j, code of v_jd). Which queries share a tile, or how the work is
+/// split, is not in it: a row's bits depend on that row's keys alone. Unseen keys are never multiplied, so
+/// memory that holds no token may hold anything.
 void attend(ThreadPool& pool, TensorView out, TensorView q, const CpuKvCache& cache, int layer,
             const Batch& batch, const HeadMap& heads, const AttentionOptions& options);
 

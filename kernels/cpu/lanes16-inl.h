@@ -69,8 +69,7 @@ HWY_INLINE Lanes16 load16(const std::int8_t* from) {
   const hn::Rebind<std::int32_t, FloatTag> whole;
   Lanes16 out;
   for (int i = 0; i < kParts; ++i)
-    out.part[i] =
-        hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(byte, from + i * kVectorLanes)));
+    out.part[i] = hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(byte, from + i * kVectorLanes)));
   return out;
 }
 /// 1 / 256 of each number: its exponent and mantissa are those of an f16, whose exponent's bias is 15 where
@@ -81,8 +80,8 @@ HWY_INLINE Lanes16 load16(const Fp8* from) {
   const hn::Rebind<hwy::float16_t, FloatTag> half;
   Lanes16 out;
   for (int i = 0; i < kParts; ++i) {
-    const auto bits = hn::PromoteTo(
-        pair, hn::LoadU(byte, reinterpret_cast<const std::uint8_t*>(from) + i * kVectorLanes));
+    const auto bits =
+        hn::PromoteTo(pair, hn::LoadU(byte, reinterpret_cast<const std::uint8_t*>(from) + i * kVectorLanes));
     const auto sign = hn::ShiftLeft<8>(hn::And(bits, hn::Set(pair, 0x80)));
     const auto magnitude = hn::ShiftLeft<7>(hn::And(bits, hn::Set(pair, 0x7f)));
     out.part[i] = hn::PromoteTo(FloatTag(), hn::BitCast(half, hn::Or(sign, magnitude)));

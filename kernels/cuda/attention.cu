@@ -135,8 +135,9 @@ class Attention {
       float value = 0.0f;
       if (position < written && d < args_.cache.head_dim) {
         const std::int64_t page = args_.pages[item_.first_page + position / args_.cache.page_tokens];
-        value = cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
-                    .number(d);
+        value =
+            cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
+                .number(d);
       }
       std::uint32_t parts[3];
       split_bf16(value, parts);

@@ -19,7 +19,8 @@ struct CacheVector {
 
   __device__ float number(int d) const {
     if (dtype == DType::kF32) return reinterpret_cast<const float*>(numbers)[d];
-    if (dtype == DType::kInt8) return *scale * static_cast<float>(reinterpret_cast<const signed char*>(numbers)[d]);
+    if (dtype == DType::kInt8)
+      return *scale * static_cast<float>(reinterpret_cast<const signed char*>(numbers)[d]);
     if (dtype == DType::kE4M3) return *scale * e4m3_value(numbers[d]);
     const std::uint32_t bits = reinterpret_cast<const unsigned short*>(numbers)[d];
     return dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);

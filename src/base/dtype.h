@@ -13,7 +13,8 @@ namespace llm_tp {
 ///                    compressed-tensors checkpoints hold, transposed into rows as they are read
 ///   int4_columns, int8_columns
 ///                    an integer, scale and zero point a column, few of which differ (GPTQ with act order)
-///   int8, fp8        one byte a number, an integer or e4m3; numbers share scales that lie elsewhere (KV caches:
+///   int8, fp8        one byte a number, an integer or e4m3; numbers share scales that lie elsewhere (KV
+///   caches:
 ///                    kernels/vector_codes.h)
 enum class DType : std::uint8_t {
   kF32,

@@ -1,4 +1,7 @@
 #include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "commands/commands.h"
 #include "commands/json_output.h"
@@ -8,6 +11,20 @@ namespace llm_tp {
 namespace {
 
 Json range_json(const Range& range) { return Json::array({range.begin, range.end}); }
+
+/// Bytes of a token's keys and values on all ranks, for each way to store them.
+std::vector<std::pair<std::string_view, std::int64_t>> kv_bytes_per_token(const ModelShape& shape,
+                                                                          const ShardPlan& plan,
+                                                                          const DeviceBackend& ops) {
+  std::vector<std::pair<std::string_view, std::int64_t>> all;
+  for (const KvDType choice : {KvDType::kF32, KvDType::kBF16, KvDType::kF16, KvDType::kFp8, KvDType::kInt8}) {
+    const DType dtype = kv_dtype_of(choice);
+    std::int64_t bytes = 0;
+    for (const RankShare& share : plan.ranks) bytes += kv_token_bytes(shape, share, dtype, ops);
+    all.emplace_back(name_of(dtype), bytes);
+  }
+  return all;
+}
 
 std::string range_text(const Range& range) {
   return range.empty() ? "-" : std::to_string(range.begin) + ".." + std::to_string(range.end);
@@ -65,7 +82,10 @@ void inspect_command(const CommandLine& line) {
   const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
   const auto memory = plan_memory(files.shape, loader, plan, *ops, kv_dtype_of(config.kv_dtype),
                                   std::min(config.prefill_chunk, context));
+  const auto by_type = kv_bytes_per_token(files.shape, plan, *ops);
   if (line.json) {
+    Json of_types = Json::object();
+    for (const auto& [type, bytes] : by_type) of_types[std::string(type)] = bytes;
     Json list = Json::array();
     for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
       const RankShare& s = plan.ranks[r];
@@ -94,6 +114,7 @@ void inspect_command(const CommandLine& line) {
                        {"experts", files.shape.experts.count},
                        {"expert_columns", files.shape.experts.columns},
                        {"vocabulary", files.shape.vocabulary},
+                       {"kv_bytes_per_token", std::move(of_types)},
                        {"ranks", std::move(list)}});
   }
   const ModelShape& s = files.shape;
@@ -109,6 +130,13 @@ void inspect_command(const CommandLine& line) {
       static_cast<long long>(s.vocabulary), s.tied_embeddings ? ", tied head" : "",
       experts_text(s.experts).c_str());
   print_plan(s, plan, memory);
+  std::printf("\nKV cache per token, all ranks, by kv_dtype:");
+  const char* before = " ";
+  for (const auto& [type, bytes] : by_type) {
+    std::printf("%s%s %s", before, std::string(type).c_str(), memory_text(bytes).c_str());
+    before = ", ";
+  }
+  std::printf("\n");
 }
 
 }  // namespace llm_tp

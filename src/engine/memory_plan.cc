@@ -23,17 +23,20 @@ KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dt
   return kv;
 }
 
+std::int64_t kv_token_bytes(const ModelShape& shape, const RankShare& share, DType kv_dtype,
+                            const DeviceBackend& ops) {
+  constexpr int kPage = 16;
+  return ops.kv_bytes(kv_shape_of(shape, share, kv_dtype, 1, kPage)) / kPage;
+}
+
 std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader& loader,
                                     const ShardPlan& plan, const DeviceBackend& ops, DType kv_dtype,
                                     std::int64_t most_rows) {
-  constexpr int kPage = 16;
   std::vector<RankMemory> all;
   for (int rank = 0; rank < static_cast<int>(plan.ranks.size()); ++rank) {
     RankMemory memory;
     memory.weights = loader.bytes(plan, rank, ops).weights;
-    memory.kv_per_token =
-        ops.kv_bytes(kv_shape_of(shape, plan.ranks[static_cast<std::size_t>(rank)], kv_dtype, 1, kPage)) /
-        kPage;
+    memory.kv_per_token = kv_token_bytes(shape, plan.ranks[static_cast<std::size_t>(rank)], kv_dtype, ops);
     memory.workspace = Decoder::workspace_bytes(shape, plan, rank, most_rows);
     all.push_back(memory);
   }

@@ -20,6 +20,10 @@ struct RankMemory {
 KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dtype, int pages,
                     int page_tokens);
 
+/// Bytes of the keys and values of one position on one rank.
+std::int64_t kv_token_bytes(const ModelShape& shape, const RankShare& share, DType kv_dtype,
+                            const DeviceBackend& ops);
+
 std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader& loader,
                                     const ShardPlan& plan, const DeviceBackend& ops, DType kv_dtype,
                                     std::int64_t most_rows);

@@ -137,6 +137,13 @@ TEST(Json, InspectShowsEveryRanksShare) {
   for (const char* key :
        {"rank", "mlp_columns", "vocab_rows", "weight_bytes", "kv_bytes_per_token", "workspace_bytes"})
     EXPECT_TRUE(answer["ranks"][1].contains(key)) << key;
+  // A byte a number and the scales.
+  const json& bytes = answer.at("kv_bytes_per_token");
+  EXPECT_EQ(bytes.at("f32"), 2 * bytes.at("f16").get<int>());
+  EXPECT_EQ(bytes.at("f16"), bytes.at("bf16"));
+  EXPECT_EQ(bytes.at("int8"), bytes.at("fp8"));
+  EXPECT_LT(bytes.at("int8"), bytes.at("f16"));
+  EXPECT_GT(bytes.at("int8"), bytes.at("f16").get<int>() / 2);
 }
 
 TEST(Json, InspectShowsExpertsSlicedAndWhole) {

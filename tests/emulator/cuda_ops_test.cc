@@ -296,19 +296,19 @@ TEST_F(CudaOps, EmbedGivesTheRowsOfThisRankAndZeros) {
 
 TEST_F(CudaOps, ACopiedPageIsAsGoodAsTheFirst) {
   for (const DType dtype : {DType::kF16, DType::kInt8}) {
-  const auto copied = [dtype](DeviceBackend& ops) {
-    const HeadMap heads{{0, 2}, {0, 2}, 1, 16};
-    const auto cache = ops.make_kv_cache({3, 2, 16, 5, 16, dtype});
-    DeviceTensor x(ops, random_floats(16 * 32, 1), 16), out(ops, std::vector<float>(16 * 32), 16);
-    const std::vector<TokenId> ids(16);
-    const std::vector<PageId> first{4}, second{1};
-    const BatchSlice written{0, 16, 0, first}, read{0, 16, 0, second};
-    ops.write_kv(*cache, 2, x.view, x.view, {ids, {}, {&written, 1}});
-    ops.copy_pages(*cache, first, second);
-    ops.attend(out.view, x.view, *cache, 2, {ids, {}, {&read, 1}}, heads, {0.25f, 0});
-    return out.take();
-  };
-  expect_close(copied, 6e-6, std::string("copy_pages, ") + std::string(name_of(dtype)));
+    const auto copied = [dtype](DeviceBackend& ops) {
+      const HeadMap heads{{0, 2}, {0, 2}, 1, 16};
+      const auto cache = ops.make_kv_cache({3, 2, 16, 5, 16, dtype});
+      DeviceTensor x(ops, random_floats(16 * 32, 1), 16), out(ops, std::vector<float>(16 * 32), 16);
+      const std::vector<TokenId> ids(16);
+      const std::vector<PageId> first{4}, second{1};
+      const BatchSlice written{0, 16, 0, first}, read{0, 16, 0, second};
+      ops.write_kv(*cache, 2, x.view, x.view, {ids, {}, {&written, 1}});
+      ops.copy_pages(*cache, first, second);
+      ops.attend(out.view, x.view, *cache, 2, {ids, {}, {&read, 1}}, heads, {0.25f, 0});
+      return out.take();
+    };
+    expect_close(copied, 6e-6, std::string("copy_pages, ") + std::string(name_of(dtype)));
   }
 }
 

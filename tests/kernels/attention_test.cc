@@ -183,22 +183,22 @@ TEST(CpuAttention, ASequenceIsTheSameAloneAndInABatch) {
 
 TEST(CpuAttention, ACopiedPageIsAsGoodAsTheFirst) {
   for (const DType dtype : {DType::kF32, DType::kInt8}) {
-  AttentionCase c;
-  c.dtype = dtype;
-  c.tokens = 16;
-  CpuBackend backend = cpu(1);
-  const auto expected = bits_of(attention_of(backend, c));
-  const auto cache = backend.make_kv_cache(c.shape(4));
-  std::vector<float> q = c.q(), k = c.k(), v = c.v(), out(q.size());
-  const std::vector<TokenId> tokens(16);
-  const std::vector<PageId> first{3}, second{1};
-  const BatchSlice from{0, 16, 0, first}, to{0, 16, 0, second};
-  backend.write_kv(*cache, 1, TensorView::matrix(k.data(), 16, 32), TensorView::matrix(v.data(), 16, 32),
-                   {tokens, {}, {&from, 1}});
-  backend.copy_pages(*cache, first, second);
-  backend.attend(TensorView::matrix(out.data(), 16, 96), TensorView::matrix(q.data(), 16, 96), *cache, 1,
-                 {tokens, {}, {&to, 1}}, c.heads, c.options());
-  EXPECT_EQ(bits_of(out), expected) << name_of(dtype);
+    AttentionCase c;
+    c.dtype = dtype;
+    c.tokens = 16;
+    CpuBackend backend = cpu(1);
+    const auto expected = bits_of(attention_of(backend, c));
+    const auto cache = backend.make_kv_cache(c.shape(4));
+    std::vector<float> q = c.q(), k = c.k(), v = c.v(), out(q.size());
+    const std::vector<TokenId> tokens(16);
+    const std::vector<PageId> first{3}, second{1};
+    const BatchSlice from{0, 16, 0, first}, to{0, 16, 0, second};
+    backend.write_kv(*cache, 1, TensorView::matrix(k.data(), 16, 32), TensorView::matrix(v.data(), 16, 32),
+                     {tokens, {}, {&from, 1}});
+    backend.copy_pages(*cache, first, second);
+    backend.attend(TensorView::matrix(out.data(), 16, 96), TensorView::matrix(q.data(), 16, 96), *cache, 1,
+                   {tokens, {}, {&to, 1}}, c.heads, c.options());
+    EXPECT_EQ(bits_of(out), expected) << name_of(dtype);
   }
 }
 

@@ -135,6 +135,16 @@ INSTANTIATE_TEST_SUITE_P(Types, RoundedActivations,
                                          "awq", "fp8_channel"),
                          parameter_name);
 
+TEST(CodedCache, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
+  for (const char* name : {"heads_9_3", "mistral_head_dim"})
+    for (const DType dtype : {DType::kInt8, DType::kE4M3}) {
+      const GoldenCase golden = load_golden(name);
+      RunSetup setup;
+      setup.kv_dtype = dtype;
+      expect_same_bits(Checkpoint::open(golden.model), setup, golden.prompts.back());
+    }
+}
+
 TEST(QuantisedAtLoad, BitsAreTheSameForAnyRanksThreadsChunksPagesAndShares) {
   const Checkpoint checkpoint = Checkpoint::open(repository_path("models/harbour/hf"));
   RunSetup setup = rounded();
