@@ -31,12 +31,12 @@ void JsonPlace::fail(const std::string& found_and_wanted) const {
   throw Error(ExitCode::kBadData, place_ + " " + found_and_wanted);
 }
 
-JsonPlace JsonPlace::at(const char* key) const {
+JsonPlace JsonPlace::at(std::string_view key) const {
   static const nlohmann::json kNull;
   if (!value_->is_object()) fail(std::string("is a JSON ") + value_->type_name() + ", an object was wanted");
   const auto found = value_->find(key);
   return {found == value_->end() ? kNull : *found,
-          place_ + (place_.find(": ") == std::string::npos ? ": " : ".") + key};
+          place_ + (place_.find(": ") == std::string::npos ? ": " : ".") + std::string(key)};
 }
 
 JsonPlace JsonPlace::element(std::size_t index) const {
@@ -45,6 +45,12 @@ JsonPlace JsonPlace::element(std::size_t index) const {
 
 const JsonPlace& JsonPlace::require_array() const {
   if (!value_->is_array()) fail(std::string("is a JSON ") + value_->type_name() + ", an array was wanted");
+  return *this;
+}
+
+const JsonPlace& JsonPlace::require_array(std::size_t elements) const {
+  if (require_array().value().size() != elements)
+    fail("has " + std::to_string(value_->size()) + " elements, " + std::to_string(elements) + " were wanted");
   return *this;
 }
 

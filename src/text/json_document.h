@@ -22,10 +22,11 @@ class JsonPlace {
     return value_->is_object() && value_->contains(key) && !(*value_)[key].is_null();
   }
   /// The value under a key; null where the key is absent. Errors: kBadData where this is no object.
-  JsonPlace at(const char* key) const;
+  JsonPlace at(std::string_view key) const;
   JsonPlace element(std::size_t index) const;  // of an array
   /// Errors of the following: kBadData with the place for another type.
   const JsonPlace& require_array() const;
+  const JsonPlace& require_array(std::size_t elements) const;
   const JsonPlace& require_object() const;
   std::string string() const;
   std::int64_t integer(std::int64_t low, std::int64_t high) const;

@@ -1,40 +1,34 @@
 #pragma once
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "text/text_pattern.h"
 
 namespace llm_tp {
 
 /// What becomes of the matches of a pattern.
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-/// Cuts text at the matches of a pattern (PCRE2 syntax with Unicode properties). Immutable; any thread may
-/// use it.
+/// Cuts text at the matches of a pattern. Immutable; any thread may use it.
 class RegexSplitter {
  public:
-  struct Options {
-    SplitBehavior behavior = SplitBehavior::kIsolated;
-    bool invert = false;   // what lies between the matches counts as matches
-    bool literal = false;  // the pattern is plain text
-  };
-  /// Errors: kBadData for a pattern that does not compile, with its place.
-  explicit RegexSplitter(const std::string& pattern) : RegexSplitter(pattern, Options()) {}
-  RegexSplitter(const std::string& pattern, Options options);
-  RegexSplitter(RegexSplitter&&) noexcept;
-  RegexSplitter& operator=(RegexSplitter&&) noexcept;
-  ~RegexSplitter();
+  /// invert: what lies between the matches counts as matches.
+  explicit RegexSplitter(TextPattern pattern, SplitBehavior behavior = SplitBehavior::kIsolated,
+                         bool invert = false)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
+  /// Of a regular expression. Errors: kBadData for one that TextPattern refuses.
+  explicit RegexSplitter(const std::string& pattern, SplitBehavior behavior = SplitBehavior::kIsolated,
+                         bool invert = false)
+      : RegexSplitter(TextPattern(pattern, TextPattern::Kind::kRegex), behavior, invert) {}
   /// Appends the pieces of `text`, which must be UTF-8, in order; none is empty.
   /// Errors: kBadData where the pattern needs unreasonable work on this text.
   void split(std::string_view text, std::vector<std::string_view>& pieces) const;
 
  private:
-  struct Compiled;
-  std::unique_ptr<Compiled> compiled_;
+  TextPattern pattern_;
+  SplitBehavior behavior_;
+  bool invert_;
 };
-
-/// The pattern with \s and \S spelled out as Unicode's White_Space: PCRE2's own \s holds U+180E too, which
-/// the tokenizers' regular expressions do not.
-std::string with_unicode_spaces(std::string_view pattern);
 
 }  // namespace llm_tp

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/byte_tokens.h"
 #include "text/sentencepiece_model.h"
 #include "text/tokenizer_files.h"
 
@@ -16,19 +17,9 @@ using DummyPrefix = SentencePieceDescription::DummyPrefix;
 using Piece = SentencePieceModel::Piece;
 using Type = SentencePieceModel::Type;
 
-/// The value of "<0x0A>"; -1 for another text.
-int byte_of(const std::string& text) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-  };
-  if (text.size() != 6 || text.compare(0, 3, "<0x") != 0 || text[5] != '>') return -1;
-  const int high = digit(text[3]), low = digit(text[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
 std::string bytes_of(const Piece& piece) {
-  if (piece.type == Type::kByte && byte_of(piece.text) >= 0)
-    return std::string(1, static_cast<char>(byte_of(piece.text)));
+  if (const auto byte = byte_of_token(piece.text); byte && piece.type == Type::kByte)
+    return std::string(1, static_cast<char>(*byte));
   if (piece.type != Type::kNormal && piece.type != Type::kUserDefined && piece.type != Type::kUnused)
     return piece.text;
   std::string bytes;
@@ -66,7 +57,7 @@ void make_acceptable(std::vector<Piece>& pieces) {
   for (std::size_t id = 0; id < pieces.size(); ++id) {
     Piece& piece = pieces[id];
     if (piece.type == Type::kUnknown && std::exchange(unknown, true)) piece.type = Type::kControl;
-    if (piece.type == Type::kByte && (byte_of(piece.text) < 0 || seen.count(piece.text) != 0))
+    if (piece.type == Type::kByte && (!byte_of_token(piece.text) || seen.count(piece.text) != 0))
       piece.type = Type::kUnused;
     if (piece.text.empty() || !seen.insert(piece.text).second) {
       piece.text =
@@ -74,7 +65,7 @@ void make_acceptable(std::vector<Piece>& pieces) {
       piece.type = Type::kControl;
       seen.insert(piece.text);
     }
-    if (piece.type == Type::kByte) bytes[static_cast<std::size_t>(byte_of(piece.text))] = true;
+    if (piece.type == Type::kByte) bytes[*byte_of_token(piece.text)] = true;
   }
   if (!std::all_of(bytes.begin(), bytes.end(), [](bool there) { return there; })) {
     for (Piece& piece : pieces) {
@@ -145,7 +136,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_sentencepiece(std::string_view model,
     }
   }
   Vocabulary& vocabulary = description.vocabulary;
-  vocabulary.strips_leading_space = parsed.add_dummy_prefix && settings.add_prefix_space.value_or(true);
+  if (parsed.add_dummy_prefix && settings.add_prefix_space.value_or(true))
+    vocabulary.leading_spaces = Vocabulary::LeadingSpaces::kOneTaken;
   const std::size_t most = 2 * vocabulary.tokens.size() + 65536;
   for (const AddedToken& token : settings.added_tokens) {
     const auto id = static_cast<std::size_t>(token.id);
@@ -200,7 +192,8 @@ std::unique_ptr<Tokenizer> sentencepiece_from_gguf(GgufVocabulary source) {
     description.dummy_prefix = DummyPrefix::kTextStartAndAfterSpecial;
 
   Vocabulary& vocabulary = description.vocabulary;
-  vocabulary.strips_leading_space = source.add_space_prefix.value_or(true);
+  if (source.add_space_prefix.value_or(true))
+    vocabulary.leading_spaces = Vocabulary::LeadingSpaces::kOneTaken;
   vocabulary.begin = source.bos;
   if (source.eos) vocabulary.ends.push_back(*source.eos);
   if (source.eot && source.eot != source.eos) vocabulary.ends.push_back(*source.eot);

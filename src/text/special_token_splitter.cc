@@ -9,16 +9,9 @@
 namespace llm_tp {
 namespace {
 
-bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
-
-std::size_t start_of_last(std::string_view text) {
-  std::size_t at = text.size() - 1;
-  while (at > 0 && is_continuation(text[at])) --at;
-  return at;
-}
-
 bool borders_on_word(std::string_view text, std::size_t begin, std::size_t end) {
-  if (begin > 0 && is_word_character(utf8_step(text, start_of_last(text.substr(0, begin))).code_point))
+  if (begin > 0 &&
+      is_word_character(utf8_step(text, start_of_last_code_point(text.substr(0, begin))).code_point))
     return true;
   return end < text.size() && is_word_character(utf8_step(text, end).code_point);
 }
@@ -34,19 +27,13 @@ SpecialTokenSplitter::SpecialTokenSplitter(std::vector<AddedToken> tokens) : tok
   for (std::size_t byte = 256; byte-- > 0;) first_[byte] = std::min(first_[byte], first_[byte + 1]);
 }
 
-const AddedToken* SpecialTokenSplitter::longest_at(std::string_view text, std::size_t at,
-                                                   bool parse_special) const {
+const AddedToken* SpecialTokenSplitter::longest_at(std::string_view text, std::size_t at) const {
   const auto byte = static_cast<unsigned char>(text[at]);
   std::size_t begin = first_[byte], end = first_[byte + 1u];
   const AddedToken* best = nullptr;
   // Narrows the run of tokens that agree with the text so far; the ones that end here stand first in it.
   for (std::size_t depth = 1; begin < end; ++depth) {
-    while (begin < end && tokens_[begin].text.size() == depth) {
-      const AddedToken& token = tokens_[begin++];
-      if (token.special && !parse_special) continue;
-      if (token.single_word && borders_on_word(text, at, at + depth)) continue;
-      best = &token;
-    }
+    while (begin < end && tokens_[begin].text.size() == depth) best = &tokens_[begin++];
     if (begin == end || at + depth >= text.size()) break;
     const auto next = static_cast<unsigned char>(text[at + depth]);
     const auto by_byte = [depth](const AddedToken& token) {
@@ -69,26 +56,22 @@ void SpecialTokenSplitter::split(std::string_view text, bool parse_special,
                                  const std::function<void(const AddedToken&)>& on_token) const {
   std::size_t run = 0;  // start of the text that belongs to no token yet
   for (std::size_t at = 0; !tokens_.empty() && at < text.size();) {
-    const AddedToken* token = longest_at(text, at, parse_special);
+    const AddedToken* token = longest_at(text, at);
     if (token == nullptr) {
       ++at;
       continue;
     }
-    std::size_t run_end = at;
-    while (token->strip_left && run_end > run) {
-      const std::size_t last = run + start_of_last(text.substr(run, run_end - run));
-      if (!is_unicode_space(utf8_step(text, last).code_point)) break;
-      run_end = last;
-    }
+    const std::size_t begin = at, end = at + token->text.size();
+    at = end;  // whether it counts or not, no other token starts inside it
+    if (token->special && !parse_special) continue;
+    if (token->single_word && borders_on_word(text, begin, end)) continue;
+    // Inside the spaces that a token before has taken further tokens are found, but no text.
+    std::size_t run_end = begin;
+    if (token->strip_left && begin > run) run_end -= trailing_space_bytes(text.substr(run, begin - run));
     if (run_end > run) on_text(text.substr(run, run_end - run));
     on_token(*token);
-    at += token->text.size();
-    while (token->strip_right && at < text.size()) {
-      const Utf8Step step = utf8_step(text, at);
-      if (!is_unicode_space(step.code_point)) break;
-      at += static_cast<std::size_t>(step.bytes);
-    }
-    run = at;
+    run = end;
+    if (token->strip_right) run += leading_space_bytes(text.substr(end));
   }
   if (run < text.size()) on_text(text.substr(run));
 }

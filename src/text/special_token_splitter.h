@@ -19,7 +19,8 @@ struct AddedToken {
   bool normalized = false;   // looked for in the normalised text
 };
 
-/// Finds added tokens: at each place the longest one, from left to right. Immutable; any thread may use it.
+/// Finds added tokens: at each place the longest one, from left to right; where that one does not count (its
+/// flags or the caller forbid it), none inside it does. Immutable; any thread may use it.
 class SpecialTokenSplitter {
  public:
   SpecialTokenSplitter() = default;
@@ -30,7 +31,7 @@ class SpecialTokenSplitter {
              const std::function<void(const AddedToken&)>& on_token) const;
 
  private:
-  const AddedToken* longest_at(std::string_view text, std::size_t at, bool parse_special) const;
+  const AddedToken* longest_at(std::string_view text, std::size_t at) const;
   std::vector<AddedToken> tokens_;  // sorted by text
   std::vector<std::size_t> first_;  // of each first byte: its run in tokens_, 257 entries
 };

@@ -1,18 +1,15 @@
 #include "text/stream_decoder.h"
 
+#include <utility>
+
 #include "text/utf8.h"
 
 namespace llm_tp {
 
 std::string StreamDecoder::push(TokenId id) {
-  std::string bytes = tokenizer_->piece(id);
+  const std::string bytes = tokenizer_->piece(id);
   if (bytes.empty()) return "";
-  if (first_) {
-    first_ = false;
-    // Only the tokenizer knows whether it takes a leading space away: ask it about this token alone.
-    if (bytes.front() == ' ' && tokenizer_->decode({id}) != repaired_utf8(bytes)) bytes.erase(0, 1);
-  }
-  held_ += bytes;
+  held_ += std::exchange(first_, false) ? tokenizer_->first_piece(id) : bytes;
   std::string out;
   take_whole_utf8(held_, out, false);
   return out;

@@ -6,8 +6,10 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "text/bpe_tokenizer.h"
+#include "text/bpe_model.h"
 #include "text/byte_alphabet.h"
+#include "text/named_pre_tokenizers.h"
+#include "text/pipeline_tokenizer.h"
 #include "text/tokenizer_files.h"
 
 namespace llm_tp {
@@ -66,13 +68,13 @@ void mark_control_tokens(GgufVocabulary& vocabulary) {
 
 std::unique_ptr<Tokenizer> bpe_from_gguf(GgufVocabulary source) {
   const NamedPreTokenizer named = named_pre_tokenizer(source.pre.empty() ? "default" : source.pre);
-  BpeDescription description;
-  description.ignore_merges = named.ignore_merges;
-  if (named.nfc) description.normalisers.push_back(UnicodeForm::kNfc);
-  for (const std::string& pattern : named.patterns)
-    description.pre_tokenizers.emplace_back(RegexSplitter(pattern));
+  PipelineDescription description;
+  if (named.nfc) description.normalizer.add(UnicodeForm::kNfc);
+  for (const std::string& pattern : named.patterns) description.pre_tokenizer.add(RegexSplitter(pattern));
+  description.pre_tokenizer.add(PreTokenizer::ByteAlphabet());
 
   Vocabulary& vocabulary = description.vocabulary;
+  BpeModel::Tokens plain;
   std::unordered_map<std::string_view, TokenId> ids;
   ids.reserve(source.tokens.size());
   for (std::size_t id = 0; id < source.tokens.size(); ++id) {
@@ -82,6 +84,7 @@ std::unique_ptr<Tokenizer> bpe_from_gguf(GgufVocabulary source) {
     // Added tokens stand for their own text, the others are written in the byte alphabet.
     vocabulary.tokens.push_back({text, added ? text : bytes_of_alphabet(text).value_or(text), control});
     ids.emplace(text, static_cast<TokenId>(id));
+    if (!control) plain.emplace(text, static_cast<TokenId>(id));
     if (!added) continue;
     AddedToken token;
     token.text = text;
@@ -89,6 +92,8 @@ std::unique_ptr<Tokenizer> bpe_from_gguf(GgufVocabulary source) {
     token.special = control;
     description.added_tokens.push_back(std::move(token));
   }
+  BpeModel::Rules rules;
+  rules.ignore_merges = named.ignore_merges;
   for (std::size_t i = 0; i < source.merges.size(); ++i) {
     const std::string_view merge = source.merges[i];
     // A token may itself start with a space in old files; the parting space is never the first byte.
@@ -103,15 +108,17 @@ std::unique_ptr<Tokenizer> bpe_from_gguf(GgufVocabulary source) {
     const auto found = ids.find(std::string(left) + std::string(right));
     // A merge whose tokens the file left out can never happen.
     if (found_left == ids.end() || found_right == ids.end() || found == ids.end()) continue;
-    description.merges.push_back({found_left->second, found_right->second, found->second});
+    rules.merges.push_back(
+        {found_left->second, found_right->second, found->second, static_cast<std::uint32_t>(i)});
   }
+  description.model = std::make_unique<BpeModel>(plain, std::move(rules));
   vocabulary.begin = source.bos;
   if (source.eos) vocabulary.ends.push_back(*source.eos);
   if (source.eot && source.eot != source.eos) vocabulary.ends.push_back(*source.eot);
   if (source.add_bos.value_or(false) && source.bos) vocabulary.prefix.push_back(*source.bos);
   if (source.add_eos.value_or(false) && source.eos) vocabulary.suffix.push_back(*source.eos);
   vocabulary.chat_template = std::move(source.chat_template);
-  return std::make_unique<BpeTokenizer>(std::move(description));
+  return std::make_unique<PipelineTokenizer>(std::move(description));
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(GgufVocabulary vocabulary) {
@@ -143,15 +150,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   files.chat_template = file_text(root / "chat_template.jinja").value_or("");
   try {
     const TokenizerSettings settings = parse_tokenizer_settings(files);
-    if (json) {
-      if (auto tokenizer = tokenizer_from_json(*json, settings)) return tokenizer;
-      if (!model) {
-        throw Error(
-            ExitCode::kBadData,
-            "tokenizer.json is no byte-level BPE, and there is no tokenizer.model beside it; put the model's "
-            "tokenizer.model into the folder");
-      }
-    }
+    if (json) return tokenizer_from_json(*json, settings);
     return tokenizer_from_sentencepiece(*model, settings);
   } catch (const Error& error) {
     throw Error(error.code(), folder + ": " + error.what());

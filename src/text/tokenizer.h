@@ -22,8 +22,10 @@ class Tokenizer {
   /// The bytes of one token. They may be part of a UTF-8 sequence. Control tokens give their text where
   /// `special`, else "".
   virtual std::string piece(TokenId id, bool special = false) const = 0;
-  /// The text of a whole list of ids, as the model's files say: bytes that are no UTF-8 become U+FFFD. A
-  /// leading space that the tokenizer itself put before the text is taken away.
+  /// The same where the token is the first one of a text that has a piece: without the space that the
+  /// tokenizer itself put before the text.
+  virtual std::string first_piece(TokenId id, bool special = false) const { return piece(id, special); }
+  /// The text of a whole list of ids: first_piece, then pieces. Bytes that are no UTF-8 become U+FFFD.
   virtual std::string decode(const std::vector<TokenId>& ids, bool special = false) const = 0;
   virtual std::optional<TokenId> begin_id() const = 0;
   /// End-of-sequence and end-of-turn ids that the tokenizer's files name (tokenizer_config.json's eos_token,
@@ -50,9 +52,9 @@ struct GgufVocabulary {
 
 /// From a GGUF file's vocabulary. Errors: kBadData names the key.
 std::unique_ptr<Tokenizer> make_tokenizer(GgufVocabulary vocabulary);
-/// From a Hugging Face folder: tokenizer.json (byte-level BPE) or tokenizer.model (sentencepiece), with
-/// tokenizer_config.json, special_tokens_map.json and generation files where they exist. nullptr where the
-/// folder has no tokenizer files.
+/// From a Hugging Face folder: tokenizer.json, tokenizer.model (sentencepiece) or tekken.json, the first that
+/// is there, with tokenizer_config.json, special_tokens_map.json and generation files where they exist.
+/// nullptr where the folder has no tokenizer files.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
 
 }  // namespace llm_tp

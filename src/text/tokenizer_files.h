@@ -27,8 +27,7 @@ struct TokenizerFiles {
 /// Errors: kBadData with file and key.
 TokenizerSettings parse_tokenizer_settings(const TokenizerFiles& files);
 
-/// A byte-level BPE tokenizer from the text of tokenizer.json. Errors: kBadData with the key. nullptr where
-/// the JSON is well formed but describes another kind of tokenizer.
+/// From the text of tokenizer.json. Errors: kBadData with the key of what is wrong or not supported.
 std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, const TokenizerSettings& settings);
 /// The same with the text of tokenizer_config.json, which may be empty.
 std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, std::string_view config_json);

@@ -2,141 +2,23 @@
 #include <unordered_map>
 #include <utility>
 
-#include "base/error.h"
-#include "text/bpe_tokenizer.h"
-#include "text/byte_alphabet.h"
 #include "text/json_document.h"
+#include "text/pipeline_tokenizer.h"
 #include "text/tokenizer_files.h"
+#include "text/tokenizer_json_model.h"
+#include "text/tokenizer_json_steps.h"
 
 namespace llm_tp {
 namespace {
 
 using Ids = std::unordered_map<std::string, TokenId>;
 
-/// The steps of a part of the file that is either one step or a Sequence of them under `list_key`.
-template <typename Visit>
-void for_each_step(const JsonPlace& place, const char* list_key, const Visit& visit) {
-  if (place.is_null()) return;
-  const std::string type = place.at("type").string();
-  if (type != "Sequence") {
-    visit(place, type);
-    return;
-  }
-  const JsonPlace list = place.at(list_key);
-  list.require_array();
-  for (std::size_t i = 0; i < list.value().size(); ++i) for_each_step(list.element(i), list_key, visit);
-}
-
-void read_normalisers(const JsonPlace& place, BpeDescription& description) {
-  for_each_step(place, "normalizers", [&](const JsonPlace& step, const std::string& type) {
-    if (type == "NFC") return description.normalisers.push_back(UnicodeForm::kNfc);
-    if (type == "NFD") return description.normalisers.push_back(UnicodeForm::kNfd);
-    if (type == "NFKC") return description.normalisers.push_back(UnicodeForm::kNfkc);
-    if (type == "NFKD") return description.normalisers.push_back(UnicodeForm::kNfkd);
-    step.at("type").fail("is " + type.substr(0, 50) + ", known are NFC, NFD, NFKC, NFKD and Sequence");
-  });
-}
-
-SplitBehavior read_behavior(const JsonPlace& place) {
-  const std::string name = place.is_null() ? "Isolated" : place.string();
-  if (name == "Isolated") return SplitBehavior::kIsolated;
-  if (name == "Removed") return SplitBehavior::kRemoved;
-  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
-  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
-  if (name == "Contiguous") return SplitBehavior::kContiguous;
-  place.fail("is " + name.substr(0, 50) +
-             ", known are Isolated, Removed, MergedWithPrevious, MergedWithNext and Contiguous");
-}
-
-RegexSplitter read_split(const JsonPlace& step) {
-  const JsonPlace pattern = step.at("pattern");
-  RegexSplitter::Options options;
-  options.behavior = read_behavior(step.at("behavior"));
-  options.invert = step.boolean_or("invert", false);
-  options.literal = !pattern.has("Regex");
-  return RegexSplitter(pattern.at(options.literal ? "String" : "Regex").string(), options);
-}
-
-/// True where one of the steps is ByteLevel.
-bool read_pre_tokenizers(const JsonPlace& place, BpeDescription& description) {
-  bool byte_level = false;
-  auto& steps = description.pre_tokenizers;
-  for_each_step(place, "pretokenizers", [&](const JsonPlace& step, const std::string& type) {
-    if (type == "Split") {
-      steps.push_back(read_split(step));
-    } else if (type == "ByteLevel") {
-      byte_level = true;
-      if (step.boolean_or("add_prefix_space", true)) steps.push_back(BpeDescription::PrefixSpace());
-      if (step.boolean_or("use_regex", true)) steps.push_back(RegexSplitter(kGpt2Pattern));
-    } else if (type == "Digits") {
-      steps.push_back(RegexSplitter(step.boolean_or("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)"));
-    } else if (type == "Punctuation") {
-      steps.push_back(
-          RegexSplitter(R"([\p{P}!-/:-@\[-`{-~])", {read_behavior(step.at("behavior")), false, false}));
-    } else {
-      step.at("type").fail("is " + type.substr(0, 50) +
-                           ", known are Split, ByteLevel, Digits, Punctuation and Sequence");
-    }
-  });
-  return byte_level;
-}
-
-void put_token(Vocabulary& vocabulary, TokenId id, Vocabulary::Token token) {
-  const auto at = static_cast<std::size_t>(id);
-  if (vocabulary.tokens.size() <= at) vocabulary.tokens.resize(at + 1);
-  vocabulary.tokens[at] = std::move(token);
-}
-
-/// Ids may leave holes, but not so many that a few lines of JSON ask for gigabytes.
-std::int64_t largest_id(std::size_t tokens) { return static_cast<std::int64_t>(2 * tokens + 65536); }
-
-Ids read_vocabulary(const JsonPlace& place, BpeDescription& description) {
-  Ids ids;
-  place.require_object();
-  const std::int64_t largest = largest_id(place.value().size());
-  for (const auto& [text, value] : place.value().items()) {
-    const auto id = static_cast<TokenId>(place.at(text.c_str()).integer(0, largest));
-    if (static_cast<std::size_t>(id) < description.vocabulary.tokens.size() &&
-        !description.vocabulary.tokens[static_cast<std::size_t>(id)].text.empty()) {
-      place.fail("gives the id " + std::to_string(id) + " to two tokens; an id stands for one token");
-    }
-    put_token(description.vocabulary, id, {text, bytes_of_alphabet(text).value_or(text), false});
-    ids.emplace(text, id);
-  }
-  return ids;
-}
-
-void read_merges(const JsonPlace& place, const Ids& ids, BpeDescription& description) {
-  place.require_array();
-  const auto id_of = [&](const JsonPlace& merge, const std::string& text) {
-    const auto found = ids.find(text);
-    if (found == ids.end())
-      merge.fail("needs the token \"" + text.substr(0, 100) + "\", which model.vocab does not hold");
-    return found->second;
-  };
-  for (std::size_t i = 0; i < place.value().size(); ++i) {
-    const JsonPlace merge = place.element(i);
-    std::string left, right;
-    if (merge.value().is_array() && merge.value().size() == 2) {
-      left = merge.element(0).string();
-      right = merge.element(1).string();
-    } else {
-      const std::string pair = merge.string();
-      const std::size_t space = pair.find(' ');
-      if (space == std::string::npos)
-        merge.fail("is \"" + pair.substr(0, 100) + "\", two tokens with a space between were wanted");
-      left = pair.substr(0, space);
-      right = pair.substr(space + 1);
-    }
-    description.merges.push_back({id_of(merge, left), id_of(merge, right), id_of(merge, left + right)});
-  }
-}
-
-void read_added_tokens(const JsonPlace& place, Ids& ids, BpeDescription& description) {
-  if (place.is_null()) return;
-  place.require_array();
-  const std::int64_t largest = largest_id(ids.size() + place.value().size());
+std::vector<AddedToken> read_added_tokens(const JsonPlace& place, const Ids& vocabulary) {
+  std::vector<AddedToken> tokens;
+  if (place.is_null()) return tokens;
+  const std::int64_t largest = largest_token_id(vocabulary.size() + place.require_array().value().size());
   std::unordered_map<TokenId, std::string> seen;
+  Ids ids;
   for (std::size_t i = 0; i < place.value().size(); ++i) {
     const JsonPlace entry = place.element(i);
     AddedToken token;
@@ -152,51 +34,74 @@ void read_added_tokens(const JsonPlace& place, Ids& ids, BpeDescription& descrip
       entry.fail("gives the id " + std::to_string(token.id) +
                  " to a second token; an id stands for one token");
     }
-    const auto [known, fresh] = ids.emplace(token.text, token.id);
-    if (!fresh && known->second != token.id) {
+    const auto in_model = vocabulary.find(token.text);
+    const TokenId known =
+        in_model != vocabulary.end() ? in_model->second : ids.emplace(token.text, token.id).first->second;
+    if (known != token.id) {
       entry.fail("gives the id " + std::to_string(token.id) + " to a token that has the id " +
-                 std::to_string(known->second));
+                 std::to_string(known));
     }
-    put_token(description.vocabulary, token.id, {token.text, token.text, token.special});
-    description.added_tokens.push_back(std::move(token));
+    tokens.push_back(std::move(token));
   }
+  return tokens;
 }
 
-/// TemplateProcessing's ids around a single text.
-void read_post_processor(const JsonPlace& place, BpeDescription& description) {
+/// Of the model's tokens and the added ones.
+Vocabulary make_vocabulary(const JsonVocabulary& model, const std::vector<AddedToken>& added,
+                           const Decoding& decoding) {
+  Vocabulary vocabulary;
+  vocabulary.leading_spaces = decoding.leading_spaces;
+  for (const std::string& text : model.texts)
+    vocabulary.tokens.push_back({text, decoding.tokens.bytes_of(text), false});
+  for (const AddedToken& token : added) {
+    const auto at = static_cast<std::size_t>(token.id);
+    if (vocabulary.tokens.size() <= at) vocabulary.tokens.resize(at + 1);
+    vocabulary.tokens[at] = {token.text, decoding.tokens.bytes_of(token.text), token.special};
+  }
+  return vocabulary;
+}
+
+/// The ids that a TemplateProcessing puts around a single text.
+void read_template(const JsonPlace& step, Vocabulary& vocabulary) {
+  const JsonPlace single = step.at("single");
+  std::vector<TokenId> before, after;
+  bool after_text = false;
+  for (std::size_t i = 0; i < single.require_array().value().size(); ++i) {
+    const JsonPlace item = single.element(i);
+    if (item.has("Sequence")) {
+      if (after_text) item.fail("is a second Sequence; one was wanted");
+      after_text = true;
+      continue;
+    }
+    const JsonPlace ids = step.at("special_tokens").at(item.at("SpecialToken").at("id").string()).at("ids");
+    const auto last = static_cast<std::int64_t>(vocabulary.tokens.size()) - 1;
+    for (std::size_t k = 0; k < ids.require_array().value().size(); ++k) {
+      (after_text ? after : before).push_back(static_cast<TokenId>(ids.element(k).integer(0, last)));
+    }
+  }
+  if (!after_text) single.fail("has no Sequence, the place of the text");
+  // A later step goes round what an earlier one has made.
+  vocabulary.prefix.insert(vocabulary.prefix.begin(), before.begin(), before.end());
+  vocabulary.suffix.insert(vocabulary.suffix.end(), after.begin(), after.end());
+}
+
+void read_post_processor(const JsonPlace& place, Vocabulary& vocabulary) {
   for_each_step(place, "processors", [&](const JsonPlace& step, const std::string& type) {
-    if (type == "ByteLevel") return;  // moves offsets alone
-    if (type != "TemplateProcessing") {
-      step.at("type").fail("is " + type.substr(0, 50) +
-                           ", known are ByteLevel, TemplateProcessing and Sequence");
-    }
-    const JsonPlace single = step.at("single");
-    single.require_array();
-    bool after_text = false;
-    for (std::size_t i = 0; i < single.value().size(); ++i) {
-      const JsonPlace item = single.element(i);
-      if (item.has("Sequence")) {
-        after_text = true;
-        continue;
-      }
-      const std::string name = item.at("SpecialToken").at("id").string();
-      const JsonPlace ids = step.at("special_tokens").at(name.c_str()).at("ids");
-      ids.require_array();
-      const auto last = static_cast<std::int64_t>(description.vocabulary.tokens.size()) - 1;
-      for (std::size_t k = 0; k < ids.value().size(); ++k) {
-        auto& side = after_text ? description.vocabulary.suffix : description.vocabulary.prefix;
-        side.push_back(static_cast<TokenId>(ids.element(k).integer(0, last)));
-      }
-    }
+    if (type == "TemplateProcessing") return read_template(step, vocabulary);
+    if (type == "ByteLevel") return;  // trims offsets, which are not kept
+    step.at("type").fail("is " + type.substr(0, 50) +
+                         ", known are ByteLevel, TemplateProcessing and Sequence");
   });
 }
 
 /// tokenizer_config.json has the last word on begin and end ids.
-void apply_settings(const TokenizerSettings& settings, const Ids& ids, Vocabulary& vocabulary) {
+void apply_settings(const TokenizerSettings& settings, Vocabulary& vocabulary) {
   const auto id_of = [&](const std::optional<std::string>& text) -> std::optional<TokenId> {
-    const auto found = text ? ids.find(*text) : ids.end();
-    if (found == ids.end()) return std::nullopt;
-    return found->second;
+    const auto& tokens = vocabulary.tokens;
+    const auto found = std::find_if(tokens.begin(), tokens.end(),
+                                    [&](const auto& token) { return text && token.text == *text; });
+    if (found == tokens.end() || text->empty()) return std::nullopt;
+    return static_cast<TokenId>(found - tokens.begin());
   };
   const auto settle = [](std::vector<TokenId>& side, std::optional<bool> wanted, std::optional<TokenId> id) {
     if (!wanted || !id) return;
@@ -219,27 +124,19 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, const Toke
   const nlohmann::json document = parse_json_document(json, "tokenizer.json");
   const JsonPlace file(document, "tokenizer.json");
   const JsonPlace model = file.at("model");
-  const std::optional<std::string> type = model.require_object().string("type");
-  if (type.value_or("BPE") != "BPE" || model.boolean_or("byte_fallback", false)) return nullptr;
-
-  BpeDescription description;
-  Ids ids = read_vocabulary(model.at("vocab"), description);
-  read_merges(model.at("merges"), ids, description);
-  for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!model.string(affix).value_or("").empty())
-      model.at(affix).fail("is not supported; byte-level BPE has none");
-  }
-  description.ignore_merges = model.boolean_or("ignore_merges", false);
-  if (const auto unknown = model.string("unk_token")) {
-    const auto found = ids.find(*unknown);
-    if (found != ids.end()) description.unknown = found->second;
-  }
-  read_added_tokens(file.at("added_tokens"), ids, description);
-  read_normalisers(file.at("normalizer"), description);
-  if (!read_pre_tokenizers(file.at("pre_tokenizer"), description)) return nullptr;
-  read_post_processor(file.at("post_processor"), description);
-  apply_settings(settings, ids, description.vocabulary);
-  return std::make_unique<BpeTokenizer>(std::move(description));
+  const JsonVocabulary vocabulary = read_model_vocabulary(model);
+  PipelineDescription description;
+  description.added_tokens = read_added_tokens(file.at("added_tokens"), vocabulary.ids);
+  description.vocabulary =
+      make_vocabulary(vocabulary, description.added_tokens, read_decoder(file.at("decoder")));
+  std::vector<bool> special;
+  for (const Vocabulary::Token& token : description.vocabulary.tokens) special.push_back(token.special);
+  description.model = read_model(model, vocabulary, special);
+  description.normalizer = read_normalizer(file.at("normalizer"));
+  description.pre_tokenizer = read_pre_tokenizer(file.at("pre_tokenizer"));
+  read_post_processor(file.at("post_processor"), description.vocabulary);
+  apply_settings(settings, description.vocabulary);
+  return std::make_unique<PipelineTokenizer>(std::move(description));
 }
 
 std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, std::string_view config_json) {

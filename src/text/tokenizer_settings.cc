@@ -37,7 +37,7 @@ std::optional<std::string> read_chat_template(const JsonPlace& place) {
 void read_added_tokens_decoder(const JsonPlace& place, TokenizerSettings& settings) {
   if (place.is_null()) return;
   for (const auto& [key, value] : place.require_object().value().items()) {
-    const JsonPlace entry = place.at(key.c_str());
+    const JsonPlace entry = place.at(key);
     AddedToken token;
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), token.id);
     if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || token.id < 0 ||
@@ -79,7 +79,7 @@ TokenizerSettings parse_tokenizer_settings(const TokenizerFiles& files) {
     for (const auto& [text, value] : json.items()) {
       AddedToken token;
       token.text = text;
-      token.id = static_cast<TokenId>(file.at(text.c_str()).integer(0, kLargestId));
+      token.id = static_cast<TokenId>(file.at(text).integer(0, kLargestId));
       settings.added_tokens.push_back(std::move(token));
     }
   }

@@ -87,4 +87,30 @@ bool is_unicode_space(char32_t c) noexcept {
          c == 0x3000;
 }
 
+std::size_t leading_space_bytes(std::string_view text) noexcept {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const Utf8Step step = utf8_step(text, at);
+    if (!is_unicode_space(step.code_point)) break;
+    at += static_cast<std::size_t>(step.bytes);
+  }
+  return at;
+}
+
+std::size_t trailing_space_bytes(std::string_view text) noexcept {
+  std::size_t end = text.size();
+  while (end > 0) {
+    const std::size_t last = start_of_last_code_point(text.substr(0, end));
+    if (!is_unicode_space(utf8_step(text, last).code_point)) break;
+    end = last;
+  }
+  return text.size() - end;
+}
+
+std::size_t start_of_last_code_point(std::string_view text) noexcept {
+  std::size_t at = text.size() - 1;
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+  return at;
+}
+
 }  // namespace llm_tp

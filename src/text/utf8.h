@@ -32,5 +32,10 @@ void append_utf8(std::string& out, char32_t code_point);
 
 /// Unicode's White_Space.
 bool is_unicode_space(char32_t code_point) noexcept;
+/// Bytes of white space at the ends of a text that is UTF-8.
+std::size_t leading_space_bytes(std::string_view text) noexcept;
+std::size_t trailing_space_bytes(std::string_view text) noexcept;
+/// Where the last code point of a text starts, which is not empty and is UTF-8.
+std::size_t start_of_last_code_point(std::string_view text) noexcept;
 
 }  // namespace llm_tp

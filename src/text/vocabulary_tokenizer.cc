@@ -30,14 +30,31 @@ std::string VocabularyTokenizer::piece(TokenId id, bool special) const {
   return token.special && !special ? "" : token.bytes;
 }
 
+std::string VocabularyTokenizer::first_piece(TokenId id, bool special) const {
+  std::string part = piece(id, special);
+  switch (vocabulary_.leading_spaces) {
+    case Vocabulary::LeadingSpaces::kKept:
+      break;
+    case Vocabulary::LeadingSpaces::kOneTaken:
+      if (part.starts_with(' ')) part.erase(0, 1);
+      break;
+    case Vocabulary::LeadingSpaces::kTakenFromFirstToken:
+      // A space that the token's text has is its own.
+      if (!part.empty() &&
+          vocabulary_.tokens[static_cast<std::size_t>(id)].text.find(' ') == std::string::npos)
+        std::erase(part, ' ');
+      break;
+  }
+  return part;
+}
+
 std::string VocabularyTokenizer::decode(const std::vector<TokenId>& ids, bool special) const {
   std::string bytes;
-  bool first = vocabulary_.strips_leading_space;
+  bool first = true;
   for (const TokenId id : ids) {
     const std::string part = piece(id, special);
     if (part.empty()) continue;
-    bytes.append(part, first && part.front() == ' ' ? 1 : 0);
-    first = false;
+    bytes += std::exchange(first, false) ? first_piece(id, special) : part;
   }
   return repaired_utf8(std::move(bytes));
 }

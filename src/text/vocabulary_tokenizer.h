@@ -9,6 +9,8 @@ namespace llm_tp {
 
 /// What every kind of tokenizer knows about its tokens.
 struct Vocabulary {
+  /// What becomes of spaces at the start of a decoded text: encode may have put one there.
+  enum class LeadingSpaces { kKept, kOneTaken, kTakenFromFirstToken };
   struct Token {
     std::string text;      // as the file writes it
     std::string bytes;     // what it stands for
@@ -19,7 +21,7 @@ struct Vocabulary {
   std::optional<TokenId> begin;
   std::vector<TokenId> ends;
   std::optional<std::string> chat_template;
-  bool strips_leading_space = false;  // decode takes away the space that encode put before the text
+  LeadingSpaces leading_spaces = LeadingSpaces::kKept;
 };
 
 /// The half of a tokenizer that is the same for all of them: ids back to text, begin and end ids. Ids that
@@ -31,6 +33,7 @@ class VocabularyTokenizer : public Tokenizer {
   int vocabulary_size() const override { return static_cast<int>(vocabulary_.tokens.size()); }
   std::vector<TokenId> encode(std::string_view text, bool add_special, bool parse_special) const override;
   std::string piece(TokenId id, bool special) const override;
+  std::string first_piece(TokenId id, bool special) const override;
   std::string decode(const std::vector<TokenId>& ids, bool special) const override;
   std::optional<TokenId> begin_id() const override { return vocabulary_.begin; }
   std::vector<TokenId> end_ids() const override { return vocabulary_.ends; }

@@ -53,7 +53,7 @@ TEST(Layering, EveryForbiddenArrowIsFound) {
   EXPECT_EQ(reasons("src/schedule/scheduler.cc", "#include \"kernels/device.h\"").size(), 1u);
   EXPECT_EQ(reasons("src/schedule/scheduler.cc", "#include \"comm/communicator.h\"").size(), 1u);
   EXPECT_EQ(reasons("src/model/linear.cc", "#include \"schedule/request.h\"").size(), 1u);
-  EXPECT_EQ(reasons("src/text/bpe_tokenizer.cc", "#include \"weights/gguf.h\"").size(), 1u);
+  EXPECT_EQ(reasons("src/text/bpe_model.cc", "#include \"weights/gguf.h\"").size(), 1u);
   EXPECT_EQ(reasons("kernels/cpu/norm.cc", "#include \"comm/communicator.h\"").size(), 1u);
   EXPECT_EQ(reasons("kernels/cpu/norm.cc", "#  include <weights/gguf.h>").size(), 1u);
   EXPECT_EQ(reasons("src/engine/leader.cc", "#include \"commands/generate.h\"").size(), 1u);

@@ -1,8 +1,5 @@
 #include <gmock/gmock.h>
 
-#include <chrono>
-
-#include "text/regex_splitter.h"
 #include "text/tokenizer_files.h"
 #include "text_support.h"
 
@@ -101,8 +98,9 @@ TEST(BpeTokenizer, TextThatIsNotUtf8IsRefusedWithItsPlace) {
 }
 
 TEST(BpeTokenizer, EveryByteComesBackThroughGgufVocabularies) {
-  for (const char* pre :
-       {"gpt-2", "llama-bpe", "qwen2", "smollm", "deepseek-coder", "deepseek-llm", "default", "tekken"}) {
+  for (const char* pre : {"gpt-2", "phi-2", "mpt", "olmo", "llama-bpe", "llama3", "llama-v3", "smaug-bpe",
+                          "smollm", "starcoder", "refact", "command-r", "qwen2", "dbrx", "tekken",
+                          "deepseek-coder", "deepseek-llm", "default"}) {
     const auto tokenizer = make_tokenizer(byte_vocabulary(pre));
     const std::string text =
         "I'LL take 1234 caf\xC3\xA9s,\r\n\n  \xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x98\x80\xE2\x80\x8D!\t ";
@@ -158,7 +156,7 @@ TEST(BpeTokenizer, BrokenGgufVocabulariesAreRefusedByTheirKey) {
   expect_error(ExitCode::kBadData, "tokens is empty", [] { make_tokenizer({}); });
 }
 
-TEST(BpeTokenizer, AMillionEqualLettersAreOnePieceAndTakeNoQuadraticTime) {
+TEST(BpeTokenizer, AMillionEqualLettersAreOnePiece) {
   GgufVocabulary vocabulary = byte_vocabulary("llama-bpe");
   std::string token = "a";
   for (int i = 0; i < 6; ++i) {
@@ -167,39 +165,8 @@ TEST(BpeTokenizer, AMillionEqualLettersAreOnePieceAndTakeNoQuadraticTime) {
     add(vocabulary, token, 1);
   }
   const auto tokenizer = make_tokenizer(vocabulary);
-  const auto start = std::chrono::steady_clock::now();
-  const Ids ids = tokenizer->encode(std::string(1'000'000, 'a'), false);
-  EXPECT_EQ(ids, Ids(1'000'000 / 64, 261));
+  EXPECT_EQ(tokenizer->encode(std::string(1'000'000, 'a'), false), Ids(1'000'000 / 64, 261));
   EXPECT_EQ(tokenizer->encode(std::string(1'000'000, ' ') + "a", false).size(), 1'000'001U);
-  // Quadratic work would take hours; the bound leaves room for sanitizers.
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
-}
-
-TEST(RegexSplitter, BehavioursCutAsHuggingFaceDoes) {
-  const auto split = [](SplitBehavior behavior, bool invert = false) {
-    std::vector<std::string_view> pieces;
-    RegexSplitter("-", {behavior, invert, false}).split("a-b--c", pieces);
-    return pieces;
-  };
-  EXPECT_THAT(split(SplitBehavior::kIsolated), ElementsAre("a", "-", "b", "-", "-", "c"));
-  EXPECT_THAT(split(SplitBehavior::kRemoved), ElementsAre("a", "b", "c"));
-  EXPECT_THAT(split(SplitBehavior::kRemoved, true), ElementsAre("-", "-", "-"));
-  EXPECT_THAT(split(SplitBehavior::kMergedWithPrevious), ElementsAre("a-", "b-", "-", "c"));
-  EXPECT_THAT(split(SplitBehavior::kMergedWithNext), ElementsAre("a", "-b", "-", "-c"));
-  EXPECT_THAT(split(SplitBehavior::kContiguous), ElementsAre("a", "-", "b", "--", "c"));
-}
-
-TEST(RegexSplitter, MongolianVowelSeparatorIsNoSpace) {
-  std::vector<std::string_view> pieces;
-  RegexSplitter(R"(\s)").split("a\xE1\xA0\x8E\xC2\x85", pieces);  // U+180E, U+0085
-  EXPECT_THAT(pieces, ElementsAre("a\xE1\xA0\x8E", "\xC2\x85"));
-}
-
-TEST(RegexSplitter, CatastrophicPatternsEndWithAnError) {
-  std::vector<std::string_view> pieces;
-  expect_error(ExitCode::kBadData, "gave up",
-               [&] { RegexSplitter("(a+)+b|(a*)*c").split(std::string(40, 'a'), pieces); });
-  expect_error(ExitCode::kBadData, "does not compile", [] { RegexSplitter("(a"); });
 }
 
 }  // namespace

@@ -14,6 +14,10 @@ class PieceTokenizer final : public Tokenizer {
   int vocabulary_size() const override { return static_cast<int>(pieces_.size()); }
   std::vector<TokenId> encode(std::string_view, bool, bool) const override { return {}; }
   std::string piece(TokenId id, bool) const override { return pieces_[static_cast<std::size_t>(id)]; }
+  std::string first_piece(TokenId id, bool) const override {
+    const std::string text = piece(id, false);
+    return text.starts_with(' ') ? text.substr(1) : text;
+  }
   std::string decode(const std::vector<TokenId>& ids, bool) const override {
     std::string bytes;
     for (const TokenId id : ids) bytes += piece(id, false);

@@ -39,6 +39,7 @@ inline std::string small_tokenizer_json() {
      {"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},
    "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
      "special_tokens":{"<s>":{"id":"<s>","ids":[100],"tokens":["<s>"]}}},
+   "decoder":{"type":"ByteLevel"},
    "model":{"type":"BPE","vocab":{)" +
          vocabulary + R"(},"merges":["h e",["l","l"],"he ll","hell o",["Ġ","w"],"Ġw o"]}})";
 }

@@ -43,8 +43,9 @@ TEST(TokenizerJson, WrongTypesAreNamedByTheirKey) {
   expect_bad(changed("\"h e\"", "7"), "model.merges[0]");
   expect_bad(changed("\"h e\"", "\"he\""), "model.merges[0]");
   expect_bad(changed("\"special\":true", "\"special\":1"), "added_tokens[0].special");
-  expect_bad(changed("\"type\":\"NFC\"", "\"type\":\"Lowercase\""), "normalizer.type is Lowercase");
-  expect_bad(changed("\"type\":\"Split\"", "\"type\":\"Whitespace\""), "pretokenizers[0].type is Whitespace");
+  expect_bad(changed("\"type\":\"NFC\"", "\"type\":\"Precompiled\""), "normalizer.type is Precompiled");
+  expect_bad(changed("\"type\":\"Split\"", "\"type\":\"UnicodeScripts\""),
+             "pretokenizers[0].type is UnicodeScripts");
   expect_bad(changed("TemplateProcessing", "BertProcessing"), "post_processor.type is BertProcessing");
   expect_bad(changed("\"Isolated\"", "\"Sideways\""), "behavior is Sideways");
   expect_bad(changed("\\\\p{L}+", "\\\\p{Klingon}+"), "does not compile");
@@ -65,12 +66,6 @@ TEST(TokenizerJson, AnIdStandsForOneToken) {
 }
 
 TEST(TokenizerJson, MergesOfUnknownTokensAreRefused) { expect_bad(changed("\"h e\"", "\"h q\""), "\"hq\""); }
-
-TEST(TokenizerJson, OtherKindsOfTokenizersAreLeftToTheirOwnFiles) {
-  EXPECT_EQ(tokenizer_from_json(changed("\"type\":\"BPE\"", "\"type\":\"Unigram\""), ""), nullptr);
-  EXPECT_EQ(tokenizer_from_json(changed("\"type\":\"BPE\"", "\"type\":\"BPE\",\"byte_fallback\":true"), ""),
-            nullptr);
-}
 
 TEST(TokenizerJson, ChatTemplateIsTheDefaultOne) {
   const std::string list =

@@ -1,7 +1,8 @@
+#include "text/named_pre_tokenizers.h"
+
 #include <map>
 
 #include "base/error.h"
-#include "text/bpe_tokenizer.h"
 
 namespace llm_tp {
 
