@@ -32,7 +32,7 @@ for source in tests/fuzz/fuzz_*.cc; do
     fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
     fuzz_openai_request)  # the first byte chooses the endpoint
       for n in 0 1 2 3 4; do printf "\\x0$n%s" '{"prompt":"a","messages":[{"role":"user","content":"b"}]}' >"$corpus/$n"; done ;;
-    fuzz_tokenizer_json) cp models/harbour/hf/tokenizer_config.json "$corpus" ;;
+    fuzz_tokenizer_json) cp tests/fuzz/tokenizer_json/*.json "$corpus" ;;
   esac
   words=()
   if [[ -e tests/fuzz/$target.dict ]]; then words=(-dict="tests/fuzz/$target.dict"); fi

@@ -1,5 +1,7 @@
 #include "text/normalizer.h"
 
+#include <utility>
+
 #include "text/byte_alphabet.h"
 #include "text/utf8.h"
 
@@ -24,6 +26,8 @@ struct Apply {
 };
 
 }  // namespace
+
+void Normalizer::add(Step step) { steps_.push_back(std::move(step)); }
 
 std::string Normalizer::apply(std::string text) const {
   for (const Step& step : steps_) text = std::visit(Apply{std::move(text)}, step);

@@ -22,7 +22,7 @@ class Normalizer {
   };
   using Step = std::variant<UnicodeForm, Lowercase, ByteAlphabet, TextReplacement, Prepend, Strip>;
 
-  void add(Step step) { steps_.push_back(std::move(step)); }
+  void add(Step step);
   /// Errors: kBadData where a pattern needs unreasonable work on this text.
   std::string apply(std::string text) const;
 

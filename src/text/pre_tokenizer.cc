@@ -1,5 +1,7 @@
 #include "text/pre_tokenizer.h"
 
+#include <utility>
+
 #include "text/byte_alphabet.h"
 
 namespace llm_tp {
@@ -45,6 +47,8 @@ struct PreTokenizer::Run {
     pass(next, text, at_start);
   }
 };
+
+void PreTokenizer::add(Step step) { steps_.push_back(std::move(step)); }
 
 void PreTokenizer::split(std::string_view text, bool at_start,
                          const std::function<void(std::string_view)>& on_piece) const {

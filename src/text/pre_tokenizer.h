@@ -24,7 +24,7 @@ class PreTokenizer {
   };
   using Step = std::variant<RegexSplitter, PrefixSpace, ByteAlphabet, Metaspace>;
 
-  void add(Step step) { steps_.push_back(std::move(step)); }
+  void add(Step step);
   /// Calls on_piece with each piece of `text`, which must be UTF-8; none is empty. A piece lives until the
   /// call returns. at_start: nothing stands before the text. Errors: kBadData where a pattern needs
   /// unreasonable work on this text.

@@ -1,5 +1,7 @@
 #include "text/token_decoder.h"
 
+#include <utility>
+
 #include "text/byte_alphabet.h"
 #include "text/byte_tokens.h"
 
@@ -19,6 +21,8 @@ struct Apply {
 };
 
 }  // namespace
+
+void TokenDecoder::add(Step step) { steps_.push_back(std::move(step)); }
 
 std::string TokenDecoder::bytes_of(std::string_view token) const {
   std::string text(token);

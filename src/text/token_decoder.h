@@ -15,7 +15,7 @@ class TokenDecoder {
   struct ByteAlphabet {};  // code points of byte_alphabet.h are bytes, unless one of the text is outside it
   using Step = std::variant<TextReplacement, ByteTokens, ByteAlphabet>;
 
-  void add(Step step) { steps_.push_back(std::move(step)); }
+  void add(Step step);
   std::string bytes_of(std::string_view token) const;
 
  private:

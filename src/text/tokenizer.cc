@@ -142,7 +142,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const fs::path root(folder);
   const auto json = file_text(root / "tokenizer.json");
   const auto model = file_text(root / "tokenizer.model");
-  if (!json && !model) return nullptr;
+  const auto tekken = file_text(root / "tekken.json");
+  if (!json && !model && !tekken) return nullptr;
   TokenizerFiles files;
   files.tokenizer_config = file_text(root / "tokenizer_config.json").value_or("");
   files.special_tokens_map = file_text(root / "special_tokens_map.json").value_or("");
@@ -151,7 +152,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   try {
     const TokenizerSettings settings = parse_tokenizer_settings(files);
     if (json) return tokenizer_from_json(*json, settings);
-    return tokenizer_from_sentencepiece(*model, settings);
+    if (model) return tokenizer_from_sentencepiece(*model, settings);
+    return tokenizer_from_tekken(*tekken, settings);
   } catch (const Error& error) {
     throw Error(error.code(), folder + ": " + error.what());
   }

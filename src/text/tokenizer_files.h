@@ -32,6 +32,10 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, const Toke
 /// The same with the text of tokenizer_config.json, which may be empty.
 std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, std::string_view config_json);
 
+/// From the text of tekken.json (Mistral's: bytes of tokens by rank, of which any two that make a third are
+/// joined). Errors: kBadData with the key.
+std::unique_ptr<Tokenizer> tokenizer_from_tekken(std::string_view json, const TokenizerSettings& settings);
+
 /// A sentencepiece tokenizer from the bytes of tokenizer.model. Errors: kBadData.
 std::unique_ptr<Tokenizer> tokenizer_from_sentencepiece(std::string_view model,
                                                         const TokenizerSettings& settings);
