@@ -1,5 +1,5 @@
 """Compares tokenize_lines with Hugging Face's tokenizers on random texts: compare.py TOKENIZE_LINES COUNT [LAYOUT…].
-LAYOUT: a name of layouts.py, LAYOUT=FILE (a sentencepiece model in that layout), or a folder with a tokenizer.json."""
+Another COUNT gives other texts. LAYOUT: a name of layouts.py, LAYOUT=FILE (a sentencepiece model in that layout), or a folder with a tokenizer.json."""
 
 import json
 import subprocess
@@ -64,8 +64,8 @@ def compare(program, layout, count, parent, seed):
 def main():
     program, count, *layouts = sys.argv[1:]
     with tempfile.TemporaryDirectory() as parent:
-        sys.exit(0 if sum(compare(program, layout, int(count), parent, seed)
-                          for seed, layout in enumerate(layouts or LAYOUTS)) == 0 else 1)
+        sys.exit(0 if sum(compare(program, layout, int(count), parent, int(count) * 100 + index)
+                          for index, layout in enumerate(layouts or LAYOUTS)) == 0 else 1)
 
 
 if __name__ == "__main__":
