@@ -91,8 +91,14 @@ class KvCache {
 struct BatchSlice {
   std::int32_t first_row = 0, rows = 0;
   std::int32_t first_position = 0;
-  std::span<const PageId> pages;   // page p holds positions [p * page_tokens, (p + 1) * page_tokens)
+  // pages[i] holds positions [p * page_tokens, (p + 1) * page_tokens), p = pages_before + i.
+  std::span<const PageId> pages;
   std::int32_t prompt_tokens = 0;  // of the sequence, for rotary embeddings that depend on its length
+  std::int32_t pages_before = 0;   // that were given back: no row sees them
+
+  PageId page_of(std::int64_t position, std::int64_t page_tokens) const {
+    return pages[static_cast<std::size_t>(position / page_tokens - pages_before)];
+  }
 };
 
 /// The rows of one step, in host memory; it outlives the step.

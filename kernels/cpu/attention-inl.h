@@ -33,7 +33,7 @@ constexpr int chains_for(int rows) {
 template <class Stored>
 inline constexpr bool kHasScales = sizeof(Stored) == 1;
 
-/// Of each group of 16 positions; null past the last page.
+/// Of each group of 16 positions; null before the first page and past the last.
 template <class Stored>
 struct KeyBlock {
   std::array<const Stored*, kBlockGroups> keys{}, values{};
@@ -253,7 +253,8 @@ KeyBlock<Stored> block_at(const AttentionTile& tile, std::int64_t begin, std::in
   KeyBlock<Stored> block;
   for (int g = 0; g < kBlockGroups && begin + g * kLanes < end; ++g) {
     const std::int64_t position = begin + g * kLanes;
-    const auto page = static_cast<std::size_t>(position / tile.page_tokens);
+    if (position / tile.page_tokens < tile.first_page) continue;
+    const auto page = static_cast<std::size_t>(position / tile.page_tokens - tile.first_page);
     const std::int64_t token = position % tile.page_tokens;
     const auto group = static_cast<std::size_t>(g);
     block.keys[group] = reinterpret_cast<const Stored*>(tile.keys[page]) + token * tile.head_dim;

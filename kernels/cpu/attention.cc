@@ -108,7 +108,11 @@ void attend(ThreadPool& pool, TensorView out, TensorView q, const CpuKvCache& ca
                "attend: one row of q and out a token");
   LLM_TP_CHECK(q.columns() == width && out.columns() == width,
                "attend: q or out is not [T, heads * head_dim]");
-  for (const BatchSlice& slice : batch.slices) check_pages(shape, slice, "attend");
+  const auto first_seen_from = [&](std::int64_t position) {
+    return options.window > 0 ? std::max<std::int64_t>(0, position + 1 - options.window) : 0;
+  };
+  for (const BatchSlice& slice : batch.slices)
+    check_pages(shape, slice, first_seen_from(slice.first_position), "attend");
 
   const TileKernel kernel = kernel_for(shape.dtype);
   const std::vector<Task> tasks = tasks_of(batch, heads);
@@ -121,22 +125,22 @@ void attend(ThreadPool& pool, TensorView out, TensorView q, const CpuKvCache& ca
     const Range readers = readers_of(heads, task.kv_head);
     for (std::int32_t i = task.begin; i < task.end; ++i) {
       const std::int64_t position = std::int64_t{slice.first_position} + i;
-      const std::int64_t first_seen =
-          options.window > 0 ? std::max<std::int64_t>(0, position + 1 - options.window) : 0;
       for (std::int64_t head = readers.begin; head < readers.end; ++head)
         memory.rows.push_back({q.row(slice.first_row + i) + head * heads.head_dim,
                                out.row(slice.first_row + i) + head * heads.head_dim,
-                               {first_seen, position + 1}});
+                               {first_seen_from(position), position + 1}});
     }
-    const auto last_page = static_cast<std::size_t>((memory.rows.back().seen.end - 1) / shape.page_tokens);
+    const std::int64_t first_page = memory.rows.front().seen.begin / shape.page_tokens;
     memory.keys.clear();
     memory.values.clear();
-    for (std::size_t page = 0; page <= last_page; ++page) {
-      memory.keys.push_back(cache.keys(layer, slice.pages[page], task.kv_head));
-      memory.values.push_back(cache.values(layer, slice.pages[page], task.kv_head));
+    for (std::int64_t at = first_page * shape.page_tokens; at < memory.rows.back().seen.end;
+         at += shape.page_tokens) {
+      const PageId page = slice.page_of(at, shape.page_tokens);
+      memory.keys.push_back(cache.keys(layer, page, task.kv_head));
+      memory.values.push_back(cache.values(layer, page, task.kv_head));
     }
     memory.scratch.resize(attention_scratch(memory.rows.size(), padded));
-    kernel({memory.rows, memory.keys, memory.values, memory.scratch, shape.head_dim, padded,
+    kernel({memory.rows, memory.keys, memory.values, first_page, memory.scratch, shape.head_dim, padded,
             shape.page_tokens, options.scale, options.soft_cap});
   };
 

@@ -17,7 +17,8 @@ struct AttentionRow {
 /// Queries that read the same KV head of the same sequence, in order of position.
 struct AttentionTile {
   std::span<const AttentionRow> rows;
-  std::span<const std::byte*const> keys, values;  // of each page of the sequence (CpuKvCache::keys, values)
+  std::span<const std::byte*const> keys, values;  // of the pages that they see (CpuKvCache::keys, values)
+  std::int64_t first_page;                        // of the sequence, at keys[0] and values[0]
   std::span<float> scratch;                       // attention_scratch() floats
   std::int64_t head_dim, padded_head_dim;
   std::int64_t page_tokens;

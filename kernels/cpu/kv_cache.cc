@@ -82,7 +82,7 @@ void write_head(const CpuKvCache& cache, int layer, int kv_head, TensorView k, T
   for (const BatchSlice& slice : batch.slices) {
     for (std::int32_t i = 0; i < slice.rows; ++i) {
       const std::int32_t position = slice.first_position + i;
-      const PageId page = slice.pages[static_cast<std::size_t>(position / shape.page_tokens)];
+      const PageId page = slice.page_of(position, shape.page_tokens);
       const std::int64_t token = position % shape.page_tokens;
       auto* keys = reinterpret_cast<typename Stored::Bits*>(cache.keys(layer, page, kv_head));
       auto* values = reinterpret_cast<typename Stored::Bits*>(cache.values(layer, page, kv_head));
@@ -133,12 +133,15 @@ std::int64_t CpuKvCache::bytes_of(const KvShape& shape) {
   return std::int64_t{shape.pages} * shape.layers * layer_bytes_of(shape);
 }
 
-void check_pages(const KvShape& shape, const BatchSlice& slice, const char* op) {
+void check_pages(const KvShape& shape, const BatchSlice& slice, std::int64_t first, const char* op) {
   const std::int64_t end = std::int64_t{slice.first_position} + slice.rows;
   const std::int64_t wanted = (end + shape.page_tokens - 1) / shape.page_tokens;
-  LLM_TP_CHECK(slice.rows >= 0 && slice.first_position >= 0 && std::ssize(slice.pages) >= wanted,
-               std::string(op) + ": " + std::to_string(slice.pages.size()) + " pages for positions up to " +
-                   std::to_string(end) + ", wanted " + std::to_string(wanted));
+  const std::int64_t behind = slice.pages_before + std::ssize(slice.pages);
+  LLM_TP_CHECK(slice.rows >= 0 && first >= 0 && slice.pages_before >= 0 &&
+                   slice.pages_before * std::int64_t{shape.page_tokens} <= first && behind >= wanted,
+               std::string(op) + ": pages " + std::to_string(slice.pages_before) + " to " +
+                   std::to_string(behind) + " for positions " + std::to_string(first) + " to " +
+                   std::to_string(end) + ", wanted up to " + std::to_string(wanted));
   for (const PageId page : slice.pages)
     LLM_TP_CHECK(0 <= page && page < shape.pages, std::string(op) + ": page " + std::to_string(page) +
                                                       " of a cache of " + std::to_string(shape.pages));
@@ -153,7 +156,7 @@ void write_kv(ThreadPool& pool, CpuKvCache& cache, int layer, TensorView k, Tens
   LLM_TP_CHECK(k.rows() == batch.rows() && v.rows() == batch.rows(), "write_kv: one row of k and v a token");
   LLM_TP_CHECK(k.columns() == width && v.columns() == width,
                "write_kv: k or v is not [T, kv_heads * head_dim]");
-  for (const BatchSlice& slice : batch.slices) check_pages(shape, slice, "write_kv");
+  for (const BatchSlice& slice : batch.slices) check_pages(shape, slice, slice.first_position, "write_kv");
   const HeadWriter write = writer_for(shape.dtype);
   run_rows(pool, shape.kv_heads, batch.rows() * shape.head_dim, [&](std::int64_t begin, std::int64_t end) {
     for (int head = static_cast<int>(begin); head < end; ++head) write(cache, layer, head, k, v, batch);

@@ -51,7 +51,7 @@ class CpuKvCache : public KvCache {
 void write_kv(ThreadPool& pool, CpuKvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch);
 /// DeviceBackend::copy_pages.
 void copy_pages(CpuKvCache& cache, std::span<const PageId> from, std::span<const PageId> to);
-/// Checks that the pages of a slice exist and reach its last position. Errors: kBug.
-void check_pages(const KvShape& shape, const BatchSlice& slice, const char* op);
+/// Checks that the pages of a slice exist and hold positions `first` to its last one. Errors: kBug.
+void check_pages(const KvShape& shape, const BatchSlice& slice, std::int64_t first, const char* op);
 
 }  // namespace llm_tp

@@ -127,14 +127,16 @@ class Attention {
     }
   }
 
-  /// 32 keys or values from the pages, in parts; zeros where no token was written yet.
+  /// 32 keys or values from the pages, in parts; zeros where no token was written yet and
+  /// where pages were given back.
   __device__ void load_tile(int first_key, int values) {
     const int written = item_.first_position + item_.rows;
     for (int i = static_cast<int>(threadIdx.x); i < kKeyTile * kDim; i += static_cast<int>(blockDim.x)) {
       const int key = i / kDim, d = i % kDim, position = first_key + key;
+      const int page_number = position / args_.cache.page_tokens - item_.pages_before;
       float value = 0.0f;
-      if (position < written && d < args_.cache.head_dim) {
-        const std::int64_t page = args_.pages[item_.first_page + position / args_.cache.page_tokens];
+      if (position < written && page_number >= 0 && d < args_.cache.head_dim) {
+        const std::int64_t page = args_.pages[item_.first_page + page_number];
         value =
             cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
                 .number(d);

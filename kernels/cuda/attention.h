@@ -18,7 +18,7 @@ constexpr int kKeyTile = 32, kChunkKeys = 256;
 
 /// One block's work, for every KV head.
 struct AttentionItem {
-  std::int32_t first_row, rows, first_position, first_page;  // the slice
+  std::int32_t first_row, rows, first_position, first_page, pages_before;  // the slice
   std::int32_t first_query;          // packed row of the slice at which the block begins
   std::int32_t first_chunk, chunks;  // where it has a partial: its chunks; else all it needs
   std::int32_t partial;              // where its state goes; -1: straight to the output

@@ -15,7 +15,15 @@ AttentionPlan plan_attention(const Batch& batch, const HeadMap& heads, const Att
     const auto first_chunk = static_cast<std::int32_t>(first / kChunkKeys);
     const auto chunks = static_cast<std::int32_t>(last / kChunkKeys - first_chunk + 1);
     const std::int32_t queries = slice.rows * heads.group;
-    AttentionItem item{slice.first_row, slice.rows, slice.first_position, first_page, 0, first_chunk, 1, -1};
+    AttentionItem item{slice.first_row,
+                       slice.rows,
+                       slice.first_position,
+                       first_page,
+                       slice.pages_before,
+                       0,
+                       first_chunk,
+                       1,
+                       -1};
     if (queries <= block_rows && chunks > 1) {
       plan.merges.push_back({slice.first_row, slice.rows, plan.partials, chunks});
       for (std::int32_t c = 0; c < chunks; ++c) {

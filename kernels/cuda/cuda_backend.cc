@@ -61,7 +61,7 @@ std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
   std::vector<PageId> pages;
   for (const BatchSlice& slice : batch.slices) {
     const std::int64_t positions = std::int64_t{slice.first_position} + slice.rows;
-    LLM_TP_CHECK(positions <= static_cast<std::int64_t>(slice.pages.size()) * cache.shape().page_tokens,
+    LLM_TP_CHECK(positions <= (slice.pages_before + std::ssize(slice.pages)) * cache.shape().page_tokens,
                  "a slice has fewer pages than positions");
     for (const PageId page : slice.pages) {
       cache.check(page);
@@ -231,11 +231,12 @@ void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v
   for (const BatchSlice& slice : batch.slices)
     for (std::int32_t i = 0; i < slice.rows; ++i) {
       const std::int32_t position = slice.first_position + i;
-      const auto page = static_cast<std::size_t>(position / shape.page_tokens);
-      LLM_TP_CHECK(page < slice.pages.size(), "a slice has fewer pages than positions");
-      own(cache).check(slice.pages[page]);
+      const std::int32_t page = position / shape.page_tokens - slice.pages_before;
+      LLM_TP_CHECK(page >= 0 && page < std::ssize(slice.pages), "a position of a slice has no page");
+      const PageId id = slice.pages[static_cast<std::size_t>(page)];
+      own(cache).check(id);
       slots[static_cast<std::size_t>(slice.first_row + i)] =
-          slice.pages[page] * shape.page_tokens + position % shape.page_tokens;
+          id * shape.page_tokens + position % shape.page_tokens;
     }
   llm_tp::write_kv(stream_->get(), own(cache).device(), layer, rows_of(k), rows_of(v),
                    slots_.hold(std::span<const std::int32_t>(slots)));

@@ -34,10 +34,9 @@ class ReferenceCache : public KvCache {
   }
   static std::size_t numbers(const KvShape& s) { return static_cast<std::size_t>(s.pages) * page_numbers(s); }
   /// Index of element 0 of a head at a position of a sequence.
-  std::size_t index(int layer, std::span<const PageId> pages, std::int64_t position,
-                    std::int64_t head) const {
+  std::size_t index(int layer, const BatchSlice& slice, std::int64_t position, std::int64_t head) const {
     const KvShape& s = shape();
-    const std::int64_t page = pages[static_cast<std::size_t>(position / s.page_tokens)];
+    const std::int64_t page = slice.page_of(position, s.page_tokens);
     const std::int64_t token = (page * s.layers + layer) * s.page_tokens + position % s.page_tokens;
     return static_cast<std::size_t>((token * s.kv_heads + head) * s.head_dim);
   }
@@ -189,7 +188,7 @@ void ReferenceBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorV
   const KvShape& shape = cache.shape();
   for (const BatchSlice& slice : batch.slices) {
     for (std::int32_t i = 0; i < slice.rows; ++i) {
-      const std::size_t at = own(cache).index(layer, slice.pages, slice.first_position + i, 0);
+      const std::size_t at = own(cache).index(layer, slice, slice.first_position + i, 0);
       round_vectors(shape, k.row(slice.first_row + i), own(cache).keys.data() + at);
       round_vectors(shape, v.row(slice.first_row + i), own(cache).values.data() + at);
     }
@@ -210,7 +209,7 @@ void ReferenceBackend::attend(TensorView out, TensorView q, const KvCache& kv, i
         const float* query = q.row(slice.first_row + i) + head * heads.head_dim;
         std::vector<double> scores;
         for (std::int64_t j = first; j <= position; ++j) {
-          const std::size_t key = cache.index(layer, slice.pages, j, kv_head);
+          const std::size_t key = cache.index(layer, slice, j, kv_head);
           double dot = 0;
           for (std::size_t d = 0; d < dim; ++d) dot += query[d] * cache.keys[key + d];
           const double score = dot * options.scale, cap = options.soft_cap;
@@ -221,7 +220,7 @@ void ReferenceBackend::attend(TensorView out, TensorView q, const KvCache& kv, i
         double total = 0;
         for (std::int64_t j = first; j <= position; ++j) {
           const double weight = std::exp(scores[static_cast<std::size_t>(j - first)] - largest);
-          const std::size_t value = cache.index(layer, slice.pages, j, kv_head);
+          const std::size_t value = cache.index(layer, slice, j, kv_head);
           total += weight;
           for (std::size_t d = 0; d < dim; ++d) sums[d] += weight * cache.values[value + d];
         }

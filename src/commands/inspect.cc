@@ -26,6 +26,22 @@ std::vector<std::pair<std::string_view, std::int64_t>> kv_bytes_per_token(const 
   return all;
 }
 
+/// What one sequence of the whole context holds of the cache of a group of layers.
+struct HeldByOne {
+  KvGroup group;
+  std::int64_t positions = 0;
+};
+std::vector<HeldByOne> held_by_one(const ModelShape& shape, const EngineConfig& config,
+                                   std::int64_t context) {
+  const std::vector<KvGroup> groups = kv_groups_of(shape);
+  const std::vector<CacheLimits> caches = plan_caches(
+      shape, context, 1, std::min<std::int64_t>(config.prefill_chunk, context), config.page_tokens);
+  std::vector<HeldByOne> all;
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    all.push_back({groups[g], std::min(context, std::int64_t{caches[g].pages} * config.page_tokens)});
+  return all;
+}
+
 std::string range_text(const Range& range) {
   return range.empty() ? "-" : std::to_string(range.begin) + ".." + std::to_string(range.end);
 }
@@ -62,8 +78,8 @@ void print_plan(const ModelShape& shape, const ShardPlan& plan, const std::vecto
     const RankShare& share = plan.ranks[r];
     line(std::to_string(r), range_text(share.query_heads), range_text(share.kv_heads),
          range_text(share.mlp_columns), range_text(share.experts), range_text(share.expert_columns),
-         range_text(share.vocab_rows), memory_text(memory[r].weights), memory_text(memory[r].kv_per_token),
-         memory_text(memory[r].workspace));
+         range_text(share.vocab_rows), memory_text(memory[r].weights),
+         memory_text(memory[r].kv_per_token_of_all()), memory_text(memory[r].workspace));
     std::printf("%s\n",
                 is_idle_in_a_part(shape, share) ? "  (idle in a part: more ranks than it has pieces)" : "");
   }
@@ -82,10 +98,16 @@ void inspect_command(const CommandLine& line) {
   const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
   const auto memory = plan_memory(files.shape, loader, plan, *ops, kv_dtype_of(config.kv_dtype),
                                   std::min(config.prefill_chunk, context));
+  const std::vector<HeldByOne> all_held = held_by_one(files.shape, config, context);
   const auto by_type = kv_bytes_per_token(files.shape, plan, *ops);
   if (line.json) {
     Json of_types = Json::object();
     for (const auto& [type, bytes] : by_type) of_types[std::string(type)] = bytes;
+    Json caches = Json::array();
+    for (const HeldByOne& held : all_held)
+      caches.push_back({{"layers", held.group.layers},
+                        {"window", held.group.window},
+                        {"most_positions_of_a_sequence", held.positions}});
     Json list = Json::array();
     for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
       const RankShare& s = plan.ranks[r];
@@ -98,7 +120,7 @@ void inspect_command(const CommandLine& line) {
                       {"shared_expert_columns", range_json(s.shared_columns)},
                       {"vocab_rows", range_json(s.vocab_rows)},
                       {"weight_bytes", memory[r].weights},
-                      {"kv_bytes_per_token", memory[r].kv_per_token},
+                      {"kv_bytes_per_token", memory[r].kv_per_token_of_all()},
                       {"workspace_bytes", memory[r].workspace}});
     }
     return print_json({{"architecture", files.shape.architecture},
@@ -115,6 +137,7 @@ void inspect_command(const CommandLine& line) {
                        {"expert_columns", files.shape.experts.columns},
                        {"vocabulary", files.shape.vocabulary},
                        {"kv_bytes_per_token", std::move(of_types)},
+                       {"kv_caches", std::move(caches)},
                        {"ranks", std::move(list)}});
   }
   const ModelShape& s = files.shape;
@@ -137,6 +160,11 @@ void inspect_command(const CommandLine& line) {
     before = ", ";
   }
   std::printf("\n");
+  for (const HeldByOne& held : all_held)
+    if (held.group.window > 0)
+      std::printf("%d layers see a window of %lld: a sequence holds at most %lld positions of theirs\n",
+                  held.group.layers, static_cast<long long>(held.group.window),
+                  static_cast<long long>(held.positions));
 }
 
 }  // namespace llm_tp

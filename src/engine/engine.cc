@@ -54,39 +54,48 @@ bool uses_cuda(const Group& group, DeviceChoice choice) {
   return all_have[0] != std::byte{0};
 }
 
-/// Bytes of this rank's weights and KV cache. Errors: kOutOfMemory where they do not fit.
+using Caches = std::vector<CacheLimits>;
+
+/// Bytes of this rank's weights and KV caches; caches: of each model. Errors: kOutOfMemory where they do not
+/// fit.
 std::int64_t check_room(const Group& group, const EngineConfig& config,
                         const std::vector<std::unique_ptr<RankModel>>& models, DeviceBackend& ops,
-                        const LoadPlan& load, std::int64_t kv_tokens) {
+                        const LoadPlan& load, const std::vector<Caches>& caches) {
   std::vector<RankMemory> memory(static_cast<std::size_t>(group.world()));
-  for (const auto& model : models) {
-    const std::vector<RankMemory> own = model->memory(ops, load.most_rows);
+  std::vector<std::int64_t> kv(memory.size());
+  for (std::size_t m = 0; m < models.size(); ++m) {
+    const std::vector<RankMemory> own = models[m]->memory(ops, load.most_rows);
     for (std::size_t r = 0; r < own.size(); ++r) {
       memory[r].weights += own[r].weights;
-      memory[r].kv_per_token += own[r].kv_per_token;
       memory[r].workspace += own[r].workspace;
+      kv[r] += own[r].kv(caches[m], config.page_tokens);
     }
   }
+  const auto total = [&](std::size_t r) { return memory[r].weights + kv[r] + memory[r].workspace; };
   // Ranks are numbered host by host; what the neighbours on this host take is counted with the largest
   // share of all.
   std::int64_t most = 0;
-  for (const RankMemory& m : memory) most = std::max(most, m.total(kv_tokens));
-  const RankMemory& mine = memory[static_cast<std::size_t>(group.rank())];
-  const std::int64_t kv = mine.kv_per_token * kv_tokens;
-  if (config.kv_memory && kv > *config.kv_memory)
-    throw Error(ExitCode::kOutOfMemory, "the requests need a KV cache of " + memory_text(kv) +
+  for (std::size_t r = 0; r < memory.size(); ++r) most = std::max(most, total(r));
+  const auto rank = static_cast<std::size_t>(group.rank());
+  const RankMemory& mine = memory[rank];
+  if (config.kv_memory && kv[rank] > *config.kv_memory)
+    throw Error(ExitCode::kOutOfMemory, "the requests need a KV cache of " + memory_text(kv[rank]) +
                                             ", kv_memory allows " + memory_text(*config.kv_memory) +
                                             ": raise it, or lower max_tokens, n or num_beams");
   if (const auto free = ops.free_bytes())
-    check_memory(group.rank(), mine, kv_tokens, mine.total(kv_tokens), *free);
+    check_memory(group.rank(), mine, kv[rank], total(rank), *free);
   else
-    check_memory(group.rank(), mine, kv_tokens, mine.total(kv_tokens) + (group.local_ranks - 1) * most,
+    check_memory(group.rank(), mine, kv[rank], total(rank) + (group.local_ranks - 1) * most,
                  available_memory());
-  return mine.weights + kv;
+  return mine.weights + kv[rank];
+}
+
+Caches caches_for(const LoadPlan& load, const EngineConfig& config, const ModelShape& shape) {
+  return plan_caches(shape, load.kv_tokens, load.sequences, load.most_rows, config.page_tokens);
 }
 
 /// Shrinks a KV cache that may be smaller to what every rank has room for. All ranks call it.
-void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& config, const RankModel& model,
+void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& config, RankModel& model,
                    DeviceBackend& ops) {
   if (load.least_kv_tokens == 0) return;
   const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.rank())];
@@ -96,15 +105,22 @@ void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& confi
       ops.free_bytes() ? *ops.free_bytes() : available_memory() / std::max(1, group.local_ranks);
   const std::int64_t free = own / 2 - mine.weights - mine.workspace;
   const std::int64_t bytes = config.kv_memory ? *config.kv_memory : std::max<std::int64_t>(0, free);
+  const auto fits = [&](std::int64_t kv_tokens) {
+    LoadPlan smaller = load;
+    smaller.kv_tokens = kv_tokens;
+    return mine.kv(caches_for(smaller, config, model.files().shape), config.page_tokens) <= bytes;
+  };
+  std::int64_t fitting = load.least_kv_tokens, too_many = load.kv_tokens + 1;
+  while (too_many - fitting > 1) {
+    const std::int64_t middle = fitting + (too_many - fitting) / 2;
+    (fits(middle) ? fitting : too_many) = middle;
+  }
   ByteWriter tokens;
-  const std::int64_t partly_empty = load.sequences * config.page_tokens;
-  tokens.value(mine.kv_per_token > 0 ? bytes / mine.kv_per_token - partly_empty : load.kv_tokens);
-  const auto of_ranks = group.ranks.gather(tokens.take());
-  std::int64_t fitting = load.kv_tokens;
-  for (const auto& bytes_of_rank : of_ranks)
+  tokens.value(fitting);
+  for (const auto& bytes_of_rank : group.ranks.gather(tokens.take()))
     fitting = std::min(fitting, ByteReader(bytes_of_rank).value<std::int64_t>());
   ByteWriter agreed;
-  agreed.value(std::max(fitting, load.least_kv_tokens));
+  agreed.value(fitting);
   std::vector<std::byte> message = agreed.take();
   group.control.broadcast(message);
   const auto agreed_tokens = ByteReader(message).value<std::int64_t>();
@@ -219,35 +235,41 @@ void run_engine(const Group& group, const EngineConfig& config,
 
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   fit_to_memory(load, group, config, *models[0], *ops);
-  // Every sequence may leave its last page partly empty.
-  const std::int64_t pages = (load.kv_tokens + config.page_tokens - 1) / config.page_tokens + load.sequences;
   std::int64_t weights_and_kv = 0;
+  std::vector<Caches> caches;  // of each model
   agree(group, [&] {
     if (load.draft) {
       models.push_back(std::make_unique<RankModel>(config.generation.draft_model.value_or(""), choices,
                                                    config.shares, group));
       require_same_vocabulary(models[0]->files(), models[1]->files());
     }
-    weights_and_kv = check_room(group, config, models, *ops, load, pages * config.page_tokens);
-    if (pages > std::numeric_limits<PageId>::max())
-      throw Error(ExitCode::kOutOfMemory, "the requests need " + std::to_string(pages) +
-                                              " KV pages, more than can be numbered: raise page_tokens, or "
-                                              "lower max_tokens or n");
+    for (const auto& model : models) caches.push_back(caches_for(load, config, model->files().shape));
+    weights_and_kv = check_room(group, config, models, *ops, load, caches);
+    for (const Caches& of_model : caches)
+      for (const CacheLimits& cache : of_model)
+        if (cache.pages > std::numeric_limits<PageId>::max())
+          throw Error(ExitCode::kOutOfMemory, "the requests need " + std::to_string(cache.pages) +
+                                                  " KV pages, more than can be numbered: raise page_tokens, "
+                                                  "or lower max_tokens or n");
   });
-  const auto page_count = static_cast<PageId>(pages);
   agree(group, [&] {
-    for (const auto& model : models) model->load(*ops, ranks, load.most_rows, page_count, config.page_tokens);
+    for (std::size_t m = 0; m < models.size(); ++m)
+      models[m]->load(*ops, ranks, load.most_rows, caches[m], config.page_tokens);
   });
 
-  std::vector<ModelWithCache> loaded;
+  std::vector<ModelWithCaches> loaded;
   for (const auto& model : models) loaded.push_back(model->loaded());
   const ModelFiles& files = models[0]->files();
   StepRunner runner(std::move(loaded), *ops, ranks, group.control, files.shape.vocabulary, weights_and_kv);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
-  Leader leader(runner, group.control,
-                {static_cast<std::int32_t>(load.most_rows), config.page_tokens, page_count,
-                 load.draft ? page_count : 0, load.prefix_cache && !depends_on_length(files.shape.rope)});
+  SchedulerLimits limits;
+  limits.step_tokens = static_cast<std::int32_t>(load.most_rows);
+  limits.page_tokens = config.page_tokens;
+  limits.caches = caches[0];
+  if (load.draft) limits.draft_caches = caches[1];
+  limits.prefix_cache = load.prefix_cache && !depends_on_length(files.shape.rope);
+  Leader leader(runner, group.control, limits);
   lead(leader, files, seconds_since(begin));
   leader.stop();
 }

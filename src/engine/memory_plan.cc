@@ -5,16 +5,32 @@
 #include <cstdio>
 #include <fstream>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "model/decoder.h"
 
 namespace llm_tp {
+namespace {
+constexpr int kSizingPage = 16;  // any size gives the same bytes a token
+}
 
-KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dtype, int pages,
-                    int page_tokens) {
+std::int64_t RankMemory::kv_per_token_of_all() const noexcept {
+  return std::accumulate(kv_per_token.begin(), kv_per_token.end(), std::int64_t{0});
+}
+
+std::int64_t RankMemory::kv(std::span<const CacheLimits> caches, std::int64_t page_tokens) const {
+  std::int64_t bytes = 0;
+  for (std::size_t g = 0; g < kv_per_token.size(); ++g)
+    bytes += kv_per_token[g] * page_tokens * caches[g].pages;
+  return bytes;
+}
+
+KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dtype, const KvGroup& group,
+                    int pages, int page_tokens) {
   KvShape kv;
-  kv.layers = static_cast<int>(shape.layers);
+  kv.layers = group.layers;
   kv.kv_heads = static_cast<int>(share.kv_heads.size());
   kv.head_dim = static_cast<int>(shape.head_dim);
   kv.pages = pages;
@@ -25,8 +41,10 @@ KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dt
 
 std::int64_t kv_token_bytes(const ModelShape& shape, const RankShare& share, DType kv_dtype,
                             const DeviceBackend& ops) {
-  constexpr int kPage = 16;
-  return ops.kv_bytes(kv_shape_of(shape, share, kv_dtype, 1, kPage)) / kPage;
+  std::int64_t bytes = 0;
+  for (const KvGroup& group : kv_groups_of(shape))
+    bytes += ops.kv_bytes(kv_shape_of(shape, share, kv_dtype, group, 1, kSizingPage)) / kSizingPage;
+  return bytes;
 }
 
 std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader& loader,
@@ -34,13 +52,33 @@ std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader&
                                     std::int64_t most_rows) {
   std::vector<RankMemory> all;
   for (int rank = 0; rank < static_cast<int>(plan.ranks.size()); ++rank) {
+    const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
     RankMemory memory;
     memory.weights = loader.bytes(plan, rank, ops).weights;
-    memory.kv_per_token = kv_token_bytes(shape, plan.ranks[static_cast<std::size_t>(rank)], kv_dtype, ops);
+    for (const KvGroup& group : kv_groups_of(shape))
+      memory.kv_per_token.push_back(ops.kv_bytes(kv_shape_of(shape, share, kv_dtype, group, 1, kSizingPage)) /
+                                    kSizingPage);
     memory.workspace = Decoder::workspace_bytes(shape, plan, rank, most_rows);
-    all.push_back(memory);
+    all.push_back(std::move(memory));
   }
   return all;
+}
+
+std::vector<CacheLimits> plan_caches(const ModelShape& shape, std::int64_t tokens, std::int64_t sequences,
+                                     std::int64_t step_tokens, std::int64_t page_tokens) {
+  SchedulerLimits limits;
+  limits.step_tokens = static_cast<std::int32_t>(step_tokens);
+  limits.page_tokens = static_cast<std::int32_t>(page_tokens);
+  // Every sequence may leave its last page partly empty.
+  const std::int64_t whole = (tokens + page_tokens - 1) / page_tokens + sequences;
+  std::vector<CacheLimits> caches;
+  for (const KvGroup& group : kv_groups_of(shape)) {
+    CacheLimits cache;
+    if (group.window > 0) cache.lookback = static_cast<std::int32_t>(group.window - 1 + kDeepestCut);
+    cache.pages = cache.lookback > 0 ? std::min(whole, limits.most_held_pages(cache) * sequences) : whole;
+    caches.push_back(cache);
+  }
+  return caches;
 }
 
 std::int64_t available_memory() {
@@ -67,15 +105,16 @@ std::string memory_text(std::int64_t bytes) {
   return text.data();
 }
 
-void check_memory(int rank, const RankMemory& mine, std::int64_t kv_tokens, std::int64_t needed_on_host,
+void check_memory(int rank, const RankMemory& mine, std::int64_t kv, std::int64_t needed_on_host,
                   std::int64_t available) {
   if (needed_on_host <= available) return;
-  throw Error(ExitCode::kOutOfMemory,
-              "rank " + std::to_string(rank) + " needs " + memory_text(mine.total(kv_tokens)) + " (weights " +
-                  memory_text(mine.weights) + ", KV cache " + memory_text(mine.kv_per_token * kv_tokens) +
-                  ", workspace " + memory_text(mine.workspace) + "); the ranks of this host need " +
-                  memory_text(needed_on_host) + " and it has " + memory_text(available) +
-                  ": use more hosts, a smaller --max-context, --kv-dtype f16, or --dtype q8_0 or q4_0");
+  throw Error(
+      ExitCode::kOutOfMemory,
+      "rank " + std::to_string(rank) + " needs " + memory_text(mine.weights + kv + mine.workspace) +
+          " (weights " + memory_text(mine.weights) + ", KV cache " + memory_text(kv) + ", workspace " +
+          memory_text(mine.workspace) + "); the ranks of this host need " + memory_text(needed_on_host) +
+          " and it has " + memory_text(available) +
+          ": use more hosts, a smaller --max-context, --kv-dtype f16 or int8, or --dtype q8_0 or q4_0");
 }
 
 }  // namespace llm_tp

@@ -39,13 +39,22 @@ std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t
   return plan_memory(files_.shape, *loader_, plan_, ops, choices_.kv_dtype, most_rows);
 }
 
-void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, int pages,
-                     int page_tokens) {
+void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
+                     std::span<const CacheLimits> caches, int page_tokens) {
   RankWeights weights = loader_->load(plan_, group_.rank(), ops, LoadProgress(group_.leads()));
   model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.rank(), std::move(weights), ops, ranks,
                                      most_rows);
   const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.rank())];
-  cache_ = ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, pages, page_tokens));
+  const std::vector<KvGroup> groups = kv_groups_of(files_.shape);
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    caches_.push_back(ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, groups[g],
+                                                    static_cast<int>(caches[g].pages), page_tokens)));
+}
+
+ModelWithCaches RankModel::loaded() const {
+  ModelWithCaches loaded{model_.get(), {}};
+  for (const auto& cache : caches_) loaded.caches.push_back(cache.get());
+  return loaded;
 }
 
 void require_same_vocabulary(const ModelFiles& model, const ModelFiles& draft) {

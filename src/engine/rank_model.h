@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,10 @@ class RankModel {
   /// Of every rank.
   std::vector<RankMemory> memory(const DeviceBackend& ops, std::int64_t most_rows) const;
   /// ranks: those whose sums are over tensors of the device.
-  void load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, int pages, int page_tokens);
+  void load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
+            std::span<const CacheLimits> caches, int page_tokens);
   ModelFiles& files() noexcept { return files_; }
-  ModelWithCache loaded() const noexcept { return {model_.get(), cache_.get()}; }
+  ModelWithCaches loaded() const;
 
  private:
   const Group& group_;
@@ -33,7 +35,7 @@ class RankModel {
   std::unique_ptr<WeightLoader> loader_;
   ShardPlan plan_;
   std::unique_ptr<Decoder> model_;
-  std::unique_ptr<KvCache> cache_;
+  std::vector<std::unique_ptr<KvCache>> caches_;  // of each group of layers
 };
 
 /// Errors: kUsage where the draft model's tokens are not the model's; tokenizers are compared where both are

@@ -10,8 +10,7 @@ namespace llm_tp {
 using Clock = std::chrono::steady_clock;
 
 std::int64_t most_positions(const Leader& leader, std::int64_t context) {
-  const SchedulerLimits& limits = leader.scheduler().limits();
-  return std::min(context, std::int64_t{limits.pages} * limits.page_tokens);
+  return std::min(context, leader.scheduler().limits().most_positions());
 }
 
 EngineService::EngineService(Leader& leader, std::int64_t most_sequences)
@@ -176,7 +175,7 @@ bool EngineService::step() {
 void EngineService::publish() {
   state_.jobs_waiting = waiting();
   state_.jobs_running = started_jobs_;
-  state_.pages = leader_.scheduler().limits().pages;
+  state_.pages = leader_.scheduler().limits().main_pages();
   state_.sequences_running = static_cast<std::int64_t>(places_.size());
   state_.pages_in_use = leader_.scheduler().pages_in_use();
   const std::lock_guard lock(mutex_);

@@ -11,24 +11,45 @@
 namespace llm_tp {
 namespace {
 
-/// Host side of a Batch: what its spans point to.
+/// Host side of the batches of a step, one a cache: what their spans point to.
 struct BatchStorage {
   std::vector<std::int32_t> positions;
-  std::vector<BatchSlice> slices;
+  std::vector<std::vector<BatchSlice>> slices;  // of each cache
 
-  explicit BatchStorage(const StepPlan& plan) {
+  explicit BatchStorage(const StepPlan& plan) : slices(plan.caches()) {
     std::int32_t row = 0;
-    for (const PlanSlice& s : plan.slices) {
-      slices.push_back(
-          {row, s.rows, s.first_position,
-           std::span(plan.pages)
-               .subspan(static_cast<std::size_t>(s.first_page), static_cast<std::size_t>(s.pages)),
-           s.prompt_tokens});
-      for (std::int32_t i = 0; i < s.rows; ++i) positions.push_back(s.first_position + i);
+    for (std::size_t i = 0; i < plan.slices.size(); ++i) {
+      const PlanSlice& s = plan.slices[i];
+      for (std::size_t cache = 0; cache < slices.size(); ++cache) {
+        const PageTable& table = plan.tables[cache * plan.slices.size() + i];
+        slices[cache].push_back(
+            {row, s.rows, s.first_position,
+             std::span(plan.pages)
+                 .subspan(static_cast<std::size_t>(table.first_page), static_cast<std::size_t>(table.pages)),
+             s.prompt_tokens, table.pages_before});
+      }
+      for (std::int32_t r = 0; r < s.rows; ++r) positions.push_back(s.first_position + r);
       row += s.rows;
     }
   }
 };
+
+/// Copies in the order of the plan, as many at once as the device may do in any order.
+void copy_pages(DeviceBackend& ops, const std::vector<KvCache*>& caches,
+                const std::vector<PageCopy>& copies) {
+  for (std::size_t begin = 0, end = 0; begin < copies.size(); begin = end) {
+    std::vector<PageId> from, to;
+    const auto has = [](const std::vector<PageId>& pages, PageId page) {
+      return std::find(pages.begin(), pages.end(), page) != pages.end();
+    };
+    for (; end < copies.size() && copies[end].cache == copies[begin].cache; ++end) {
+      if (has(from, copies[end].to) || has(to, copies[end].from)) break;
+      from.push_back(copies[end].from);
+      to.push_back(copies[end].to);
+    }
+    ops.copy_pages(*caches[static_cast<std::size_t>(copies[begin].cache)], from, to);
+  }
+}
 
 /// The requests from `begin` on that look at as many rows as the model scores at once.
 std::size_t end_of_part(const ScoreList& list, std::size_t begin) {
@@ -41,20 +62,24 @@ std::size_t end_of_part(const ScoreList& list, std::size_t begin) {
 
 }  // namespace
 
-StepRunner::StepRunner(std::vector<ModelWithCache> models, DeviceBackend& ops, Communicator& ranks,
+StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, Communicator& ranks,
                        ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
     : models_(std::move(models)), ops_(ops), ranks_(ranks), weights_and_kv_(weights_and_kv) {
-  for (const ModelWithCache& m : models_)
+  for (const ModelWithCaches& m : models_)
     scorers_.emplace_back(ranks, control, m.model->share().vocab_rows, vocabulary);
 }
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
   const auto slot = static_cast<std::size_t>(plan.model);
   LLM_TP_CHECK(slot < models_.size(), "a step of a model that was not loaded");
-  const ModelWithCache& at = models_[slot];
-  if (!plan.copy_from.empty()) ops_.copy_pages(*at.cache, plan.copy_from, plan.copy_to);
+  const ModelWithCaches& at = models_[slot];
+  LLM_TP_CHECK(plan.caches() == at.caches.size(), "a step with page tables of another number of caches");
+  copy_pages(ops_, at.caches, plan.copies);
   const BatchStorage storage(plan);
-  at.model->forward({plan.tokens, storage.positions, storage.slices}, *at.cache);
+  std::vector<KvStep> kv;
+  for (std::size_t cache = 0; cache < at.caches.size(); ++cache)
+    kv.push_back({at.caches[cache], {plan.tokens, storage.positions, storage.slices[cache]}});
+  at.model->forward(kv);
   std::vector<RowResult> results;
   for (std::size_t begin = 0; begin < plan.score.rows.size();) {
     const std::size_t end = end_of_part(plan.score, begin);
@@ -75,7 +100,7 @@ std::vector<RankReport> StepRunner::report() {
   return all;
 }
 
-std::vector<RowResult> StepRunner::score(const ModelWithCache& at, RowScorer& scorer, const StepPlan& plan,
+std::vector<RowResult> StepRunner::score(const ModelWithCaches& at, RowScorer& scorer, const StepPlan& plan,
                                          std::size_t begin, std::size_t end) {
   const auto requests = std::span(plan.score.rows).subspan(begin, end - begin);
   std::vector<std::int32_t> rows;  // of the step, each once

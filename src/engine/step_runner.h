@@ -20,17 +20,17 @@ struct RankReport {
   std::int64_t weights_and_kv = 0, peak_memory = 0;
 };
 
-/// A model that steps may run, and its KV pages. Borrowed.
-struct ModelWithCache {
+/// A model that steps may run, and the KV pages of each of its groups of layers. Borrowed.
+struct ModelWithCaches {
   Decoder* model = nullptr;
-  KvCache* cache = nullptr;
+  std::vector<KvCache*> caches;
 };
 
 /// Runs step plans on one rank. All ranks run the same plans in the same order. One thread.
 class StepRunner {
  public:
   /// models: by ModelSlot; the draft model may be missing. All have the same vocabulary.
-  StepRunner(std::vector<ModelWithCache> models, DeviceBackend& ops, Communicator& ranks,
+  StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, Communicator& ranks,
              ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
   /// On rank 0: one result for each of plan.score.rows. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
@@ -39,10 +39,10 @@ class StepRunner {
   std::string device() const { return ops_.description(); }
 
  private:
-  std::vector<RowResult> score(const ModelWithCache& at, RowScorer& scorer, const StepPlan& plan,
+  std::vector<RowResult> score(const ModelWithCaches& at, RowScorer& scorer, const StepPlan& plan,
                                std::size_t begin, std::size_t end);
 
-  std::vector<ModelWithCache> models_;
+  std::vector<ModelWithCaches> models_;
   std::vector<RowScorer> scorers_;  // one a model: ranks may cut their vocabularies in other places
   DeviceBackend& ops_;
   Communicator& ranks_;

@@ -11,7 +11,7 @@ Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, c
       whole_norm_(shape, plan, rank),
       rope_(shape.layer(layer).rope),
       epsilon_(static_cast<float>(shape.norm_epsilon)),
-      layer_(layer) {
+      place_(kv_place_of(shape, layer)) {
   const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
   heads_ = {share.query_heads, share.kv_heads, static_cast<int>(shape.group()),
             static_cast<int>(shape.head_dim)};
@@ -48,8 +48,9 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
   weights_->qkv.linear(step.ops, qkv, x, vector_of(weights_->qkv_bias, columns));
   normalise(step, q, k);
   rotate(step, qkv.column_range(0, q_columns + kv_columns));
-  step.ops.write_kv(step.cache, layer_, k, v, step.batch);
-  step.ops.attend(attended, q, step.cache, layer_, step.batch, heads_, options_);
+  const KvStep& kv = step.kv[static_cast<std::size_t>(place_.group)];
+  step.ops.write_kv(*kv.cache, place_.layer, k, v, kv.batch);
+  step.ops.attend(attended, q, *kv.cache, place_.layer, kv.batch, heads_, options_);
 
   const TensorView roots = stack_of_roots(step, *weights_->output, rows);
   step.ops.linear_roots(roots, attended, *weights_->output);

@@ -1,4 +1,5 @@
 #pragma once
+#include "model/kv_groups.h"
 #include "model/rank_weights.h"
 #include "model/step_context.h"
 #include "model/whole_norm.h"
@@ -23,7 +24,7 @@ class Attention {
   WholeNorm whole_norm_;
   LayerRope rope_;
   float epsilon_;
-  int layer_;
+  KvPlace place_;
 };
 
 }  // namespace llm_tp

@@ -20,6 +20,7 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
       ops_(ops),
       ranks_(ranks),
       most_rows_(most_rows),
+      groups_(kv_groups_of(shape).size()),
       rope_(shape.rope, shape.head_dim),
       sums_(plan),
       workspace_(make_workspace(ops, shape, plan, rank, most_rows, kScoredRows)) {
@@ -56,7 +57,9 @@ TensorView Decoder::angles(const Rope& rope, const DeviceBuffer& room, const Bat
   return out;
 }
 
-void Decoder::forward(const Batch& batch, KvCache& cache) {
+void Decoder::forward(std::span<const KvStep> kv) {
+  LLM_TP_CHECK(kv.size() == groups_, "a step with page tables of another number of caches");
+  const Batch& batch = kv.front().batch;
   const std::int64_t rows = batch.rows();
   LLM_TP_CHECK(rows <= most_rows_, "a step with more rows than the workspace has room for");
   const TensorView h = TensorView::matrix(workspace_.hidden.floats(), rows, shape_.hidden);
@@ -64,8 +67,7 @@ void Decoder::forward(const Batch& batch, KvCache& cache) {
   const StepContext step{ops_,
                          ranks_,
                          workspace_,
-                         cache,
-                         batch,
+                         kv,
                          sums_,
                          angles(rope_, workspace_.angles, batch),
                          local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{}};

@@ -20,8 +20,9 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  /// Runs the batch through all layers; keys and values of its rows are in the cache afterwards.
-  void forward(const Batch& batch, KvCache& cache);
+  /// Runs the step's rows through all layers; their keys and values are in the caches afterwards. kv: of each
+  /// of kv_groups_of(shape), with the same rows.
+  void forward(std::span<const KvStep> kv);
   /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
   /// Valid until the next call.
   TensorView logits(std::span<const std::int32_t> rows) { return head(final_states(rows)); }
@@ -46,6 +47,7 @@ class Decoder {
   DeviceBackend& ops_;
   Communicator& ranks_;
   std::int64_t most_rows_;
+  std::size_t groups_;
   Rope rope_;
   std::optional<Rope> local_rope_;
   std::vector<float> angles_;  // of the step's rows, on the host

@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <span>
 
 #include "comm/communicator.h"
 #include "kernels/device.h"
@@ -28,16 +29,21 @@ struct LayerSums {
   explicit LayerSums(const ShardPlan& plan);
 };
 
+/// The cache of a group of layers (kv_groups.h), and the step's rows with their pages in it.
+struct KvStep {
+  KvCache* cache = nullptr;
+  Batch batch;
+};
+
 /// Everything a layer needs to run one step. Borrowed for the step.
 struct StepContext {
   DeviceBackend& ops;
   Communicator& ranks;
   Workspace& workspace;
-  KvCache& cache;
-  const Batch& batch;
+  std::span<const KvStep> kv;  // of each group of layers; all have the same rows
   const LayerSums& sums;
   TensorView angles, local_angles;  // [T, rotary]; local_angles is empty where no layer uses them
-  std::int64_t rows() const noexcept { return batch.rows(); }
+  std::int64_t rows() const noexcept { return kv.front().batch.rows(); }
 };
 
 /// Where a row-parallel layer leaves its partial sums for `rows` rows: [R, rows, H] in the workspace.

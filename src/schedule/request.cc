@@ -4,14 +4,15 @@
 
 namespace llm_tp {
 
-std::int64_t RequestNeeds::main_pages(std::int64_t page_tokens) const noexcept {
+std::int64_t RequestNeeds::main_pages(std::int64_t page_tokens, std::int64_t most_held) const noexcept {
   const std::int64_t shared = shared_positions / page_tokens;
   const std::int64_t each = (positions + page_tokens - 1) / page_tokens;
-  return shared + sequences * (each - shared);
+  // Of a long prompt the sequences share what they still hold of it: neither bound is below what is needed.
+  return std::min(shared + sequences * (each - shared), sequences * std::min(each, most_held));
 }
 
-std::int64_t RequestNeeds::draft_pages(std::int64_t page_tokens) const noexcept {
-  return draft ? sequences * ((positions + page_tokens - 1) / page_tokens) : 0;
+std::int64_t RequestNeeds::draft_pages(std::int64_t page_tokens, std::int64_t most_held) const noexcept {
+  return draft ? sequences * std::min((positions + page_tokens - 1) / page_tokens, most_held) : 0;
 }
 
 RequestNeeds needs_of(const Request& request) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -52,9 +53,10 @@ struct RequestNeeds {
   std::int64_t sequences = 1;         // at the same time
   std::int64_t positions = 0;         // of the longest sequence
   bool draft = false;                 // as many in the draft model's cache, nothing shared
-  /// Pages of `page_tokens` positions.
-  std::int64_t main_pages(std::int64_t page_tokens) const noexcept;
-  std::int64_t draft_pages(std::int64_t page_tokens) const noexcept;
+  static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
+  /// Pages of `page_tokens` positions in one cache of which a sequence holds no more than `most_held`.
+  std::int64_t main_pages(std::int64_t page_tokens, std::int64_t most_held = kAll) const noexcept;
+  std::int64_t draft_pages(std::int64_t page_tokens, std::int64_t most_held = kAll) const noexcept;
 };
 RequestNeeds needs_of(const Request& request);
 

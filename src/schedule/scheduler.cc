@@ -8,6 +8,25 @@
 
 namespace llm_tp {
 
+std::int64_t SchedulerLimits::most_held_pages(const CacheLimits& cache) const noexcept {
+  if (cache.lookback == 0) return RequestNeeds::kAll;
+  // Positions [done - lookback, done + step_tokens), which may begin at the end of a page.
+  return (std::int64_t{cache.lookback} + step_tokens + page_tokens - 2) / page_tokens + 1;
+}
+
+std::int64_t SchedulerLimits::most_positions() const noexcept {
+  std::int64_t most = RequestNeeds::kAll;
+  for (const CacheLimits& cache : caches)
+    if (most_held_pages(cache) > cache.pages) most = std::min(most, std::int64_t{cache.pages} * page_tokens);
+  return most;
+}
+
+std::int64_t SchedulerLimits::main_pages() const noexcept {
+  std::int64_t pages = 0;
+  for (const CacheLimits& cache : caches) pages += cache.pages;
+  return pages;
+}
+
 /// A request whose sequences may run; its strategy sees them through this.
 class Scheduler::Running final : public SequenceSet {
  public:
@@ -67,24 +86,50 @@ class Scheduler::Running final : public SequenceSet {
 };
 
 Scheduler::Scheduler(SchedulerLimits limits)
-    : limits_(limits), table_(limits.page_tokens, limits.pages, limits.draft_pages, limits.prefix_cache) {}
+    : limits_(std::move(limits)),
+      table_(limits_.page_tokens, limits_.caches, limits_.draft_caches, limits_.prefix_cache),
+      promised_(limits_.caches.size() + limits_.draft_caches.size()) {}
 
 Scheduler::~Scheduler() = default;
 
 int Scheduler::pages_in_use() const noexcept {
-  const PageAllocator& pages = table_.pages(ModelSlot::kMain);
-  return pages.total_pages() - pages.free_pages() - pages.idle_pages();
+  int used = 0;
+  for (const PageAllocator& pages : table_.pages(ModelSlot::kMain))
+    used += pages.total_pages() - pages.free_pages() - pages.idle_pages();
+  return used;
+}
+
+std::vector<std::int64_t> Scheduler::pages_for(const RequestNeeds& needs) const {
+  std::vector<std::int64_t> pages;
+  for (const CacheLimits& cache : limits_.caches)
+    pages.push_back(needs.main_pages(limits_.page_tokens, limits_.most_held_pages(cache)));
+  for (const CacheLimits& cache : limits_.draft_caches)
+    pages.push_back(needs.draft_pages(limits_.page_tokens, limits_.most_held_pages(cache)));
+  return pages;
+}
+
+std::int64_t Scheduler::pages_of(std::size_t cache) const {
+  const std::size_t main = limits_.caches.size();
+  return cache < main ? limits_.caches[cache].pages : limits_.draft_caches[cache - main].pages;
+}
+
+std::optional<std::size_t> Scheduler::cache_without(const std::vector<std::int64_t>& pages,
+                                                    const std::vector<std::int64_t>& promised) const {
+  for (std::size_t cache = 0; cache < pages.size(); ++cache)
+    if (promised[cache] + pages[cache] > pages_of(cache)) return cache;
+  return std::nullopt;
 }
 
 RequestId Scheduler::add(Request request) {
   LLM_TP_CHECK(!request.prompt.empty(), "a request without tokens");
   const RequestNeeds needs = needs_of(request);
-  LLM_TP_CHECK(!needs.draft || limits_.draft_pages > 0, "a request for a draft model that was not loaded");
-  const std::int64_t pages = needs.main_pages(limits_.page_tokens);
-  if (pages > limits_.pages || needs.draft_pages(limits_.page_tokens) > limits_.draft_pages)
-    throw Error(ExitCode::kUsage, "a request needs " + std::to_string(pages) + " KV pages of " +
+  LLM_TP_CHECK(!needs.draft || !limits_.draft_caches.empty(),
+               "a request for a draft model that was not loaded");
+  const std::vector<std::int64_t> pages = pages_for(needs);
+  if (const auto cache = cache_without(pages, std::vector<std::int64_t>(pages.size())))
+    throw Error(ExitCode::kUsage, "a request needs " + std::to_string(pages[*cache]) + " KV pages of " +
                                       std::to_string(limits_.page_tokens) + " positions, but there are " +
-                                      std::to_string(limits_.pages) +
+                                      std::to_string(pages_of(*cache)) +
                                       ": shorten the prompt, max_tokens, n or num_beams");
   waiting_.push_back({next_id_++, std::move(request)});
   return waiting_.back().id;
@@ -111,38 +156,27 @@ void Scheduler::cancel(RequestId id, std::int32_t choice) {
 void Scheduler::forget(Running& request) {
   request.drop_all();
   figures_.strategies.add(request.strategy->figures());
-  promised_pages_ -= request.needs.main_pages(limits_.page_tokens);
-  promised_draft_pages_ -= request.needs.draft_pages(limits_.page_tokens);
+  const std::vector<std::int64_t> pages = pages_for(request.needs);
+  for (std::size_t i = 0; i < pages.size(); ++i) promised_[i] -= pages[i];
   std::erase_if(running_, [&](const auto& running) { return running.get() == &request; });
 }
 
 /// A request starts only when the pages it may come to need are all there, so none that runs is ever stuck.
 void Scheduler::admit() {
   while (!waiting_.empty()) {
-    const RequestNeeds needs = needs_of(waiting_.front().request);
-    const std::int64_t pages = needs.main_pages(limits_.page_tokens);
-    const std::int64_t draft = needs.draft_pages(limits_.page_tokens);
-    if (promised_pages_ + pages > limits_.pages || promised_draft_pages_ + draft > limits_.draft_pages)
-      return;
-    promised_pages_ += pages;
-    promised_draft_pages_ += draft;
+    const std::vector<std::int64_t> pages = pages_for(needs_of(waiting_.front().request));
+    if (cache_without(pages, promised_)) return;
+    for (std::size_t i = 0; i < pages.size(); ++i) promised_[i] += pages[i];
     running_.push_back(std::make_unique<Running>(waiting_.front().id, waiting_.front().request, table_));
     waiting_.pop_front();
   }
 }
 
 void Scheduler::plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows) {
-  SequenceTable::PageCopies copies;
-  table_.prepare(id, rows, copies);
-  plan.copy_from.insert(plan.copy_from.end(), copies.from.begin(), copies.from.end());
-  plan.copy_to.insert(plan.copy_to.end(), copies.to.begin(), copies.to.end());
+  table_.prepare(id, rows, plan.copies);
   const SequenceTable::Sequence& sequence = table_.get(id);
   const auto first_row = static_cast<std::int32_t>(plan.tokens.size());
-  // Pages behind the rows are not the step's business.
-  const std::int32_t pages = (sequence.done + rows + limits_.page_tokens - 1) / limits_.page_tokens;
-  plan.slices.push_back(
-      {rows, sequence.done, static_cast<std::int32_t>(plan.pages.size()), pages, request.prompt_tokens});
-  plan.pages.insert(plan.pages.end(), sequence.pages.begin(), sequence.pages.begin() + pages);
+  plan.slices.push_back({rows, sequence.done, request.prompt_tokens});
   slices_.push_back({id, rows});
   for (std::int32_t i = 0; i < rows; ++i) {
     const std::int32_t position = sequence.done + i;
@@ -150,6 +184,21 @@ void Scheduler::plan_rows(StepPlan& plan, Running& request, SequenceId id, std::
     request.strategy->want(request, id, position, first_row + i, plan.score);
     while (scored_.size() < plan.score.rows.size()) scored_.push_back({request.id, id, position});
   }
+}
+
+void Scheduler::plan_tables(StepPlan& plan) const {
+  const std::size_t caches =
+      plan.model == ModelSlot::kMain ? limits_.caches.size() : limits_.draft_caches.size();
+  for (std::size_t c = 0; c < caches; ++c)
+    for (const Slice& slice : slices_) {
+      const SequenceTable::Sequence& sequence = table_.get(slice.sequence);
+      const PageRun& run = sequence.runs[c];
+      // Pages behind the rows are not the step's business.
+      const std::int32_t pages =
+          (sequence.done + slice.rows + limits_.page_tokens - 1) / limits_.page_tokens - run.pages_before;
+      plan.tables.push_back({static_cast<std::int32_t>(plan.pages.size()), pages, run.pages_before});
+      plan.pages.insert(plan.pages.end(), run.pages.begin(), run.pages.begin() + pages);
+    }
 }
 
 bool Scheduler::plan_model(StepPlan& plan, ModelSlot model) {
@@ -168,6 +217,7 @@ bool Scheduler::plan_model(StepPlan& plan, ModelSlot model) {
         plan_rows(plan, *request, id, rows);
         budget -= rows;
       }
+  plan_tables(plan);
   return !plan.slices.empty();
 }
 
@@ -180,7 +230,7 @@ std::optional<StepPlan> Scheduler::next() {
   if (!plan_model(plan, ModelSlot::kDraft) && !plan_model(plan, ModelSlot::kMain)) return std::nullopt;
   plan.step = step_++;
   ++figures_.steps;
-  figures_.pages_copied += static_cast<std::int64_t>(plan.copy_from.size());
+  figures_.pages_copied += static_cast<std::int64_t>(plan.copies.size());
   return plan;
 }
 

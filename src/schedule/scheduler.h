@@ -17,9 +17,16 @@ using RequestId = std::int32_t;
 struct SchedulerLimits {
   std::int32_t step_tokens = 512;  // rows of a step: decoded tokens first, then prompt chunks
   std::int32_t page_tokens = 16;
-  std::int32_t pages = 0;
-  std::int32_t draft_pages = 0;  // of the draft model's cache; 0: there is none
-  bool prefix_cache = false;     // prompts start from pages of earlier ones that began alike
+  std::vector<CacheLimits> caches;        // of the main model, the furthest-seeing first
+  std::vector<CacheLimits> draft_caches;  // of the draft model; none: there is none
+  bool prefix_cache = false;              // prompts start from pages of earlier ones that began alike
+
+  /// Pages of a cache that one sequence holds at most, whatever its length.
+  std::int64_t most_held_pages(const CacheLimits& cache) const noexcept;
+  /// Positions that one sequence may have.
+  std::int64_t most_positions() const noexcept;
+  /// Of all caches of the main model.
+  std::int64_t main_pages() const noexcept;
 };
 
 /// One outcome for whoever made the request.
@@ -78,13 +85,21 @@ class Scheduler {
   Running* find(RequestId id);
   void admit();
   void plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows);
+  /// The page tables of the slices, whose rows are all planned: what one copies and gives back, another may
+  /// take.
+  void plan_tables(StepPlan& plan) const;
   bool plan_model(StepPlan& plan, ModelSlot model);
   void forget(Running& request);
+  /// Pages that a request may come to need: of each cache of the main model, then of the draft model.
+  std::vector<std::int64_t> pages_for(const RequestNeeds& needs) const;
+  /// The first cache that has not so many pages besides those that are promised, as pages_for().
+  std::optional<std::size_t> cache_without(const std::vector<std::int64_t>& pages,
+                                           const std::vector<std::int64_t>& promised) const;
+  std::int64_t pages_of(std::size_t cache) const;
 
   SchedulerLimits limits_;
   SequenceTable table_;
-  std::int64_t promised_pages_ = 0,
-               promised_draft_pages_ = 0;  // that running requests may still come to need
+  std::vector<std::int64_t> promised_;  // pages that running requests may come to need, as pages_for()
   std::deque<Waiting> waiting_;
   std::vector<std::unique_ptr<Running>> running_;
   std::vector<Scored> scored_;

@@ -7,56 +7,71 @@
 #include "decoding/strategy.h"
 #include "schedule/page_allocator.h"
 #include "schedule/prefix_index.h"
+#include "schedule/step_plan.h"
 
 namespace llm_tp {
 
+/// The cache of a group of layers that look back equally far.
+struct CacheLimits {
+  std::int64_t pages = 0;  // numbered by PageId, where there is a cache and not only a plan of one
+  // Above 0: the layers look back no further than so many positions before the one that runs, and no cut
+  // takes back more: pages before are given back.
+  std::int32_t lookback = 0;
+};
+
 /// Every live sequence with its tokens and KV pages. Sequences share pages by reference count; what a
 /// sequence is about to write into a shared page is copied first. Pages are taken only when rows are planned,
-/// so a fork costs nothing but its tokens. Whole pages of sequences that ended are kept for others that begin
-/// with the same tokens, and given up, the longest unused first, when pages run out; they count as free. Rank
-/// 0 alone. Not thread-safe.
+/// so a fork costs nothing but its tokens. A model has one or more caches, and a sequence pages in each;
+/// where the lookback of a cache is limited, pages before it are given back as the sequence goes on. Whole
+/// pages of sequences that ended are kept for others that begin with the same tokens, and given up, the
+/// longest unused first, when pages run out; they count as free. Rank 0 alone. Not thread-safe.
 class SequenceTable final {
  public:
   struct Sequence {
     ModelSlot model = ModelSlot::kMain;
     std::vector<TokenId> tokens;
-    std::int32_t done = 0;  // positions whose keys and values are in the cache
-    std::vector<PageId> pages;
+    std::int32_t done = 0;      // positions whose keys and values are in the cache
+    std::vector<PageRun> runs;  // in each cache: pages[i] is page pages_before + i
     std::int32_t waiting() const noexcept { return static_cast<std::int32_t>(tokens.size()) - done; }
   };
-  struct PageCopies {
-    std::vector<PageId> from, to;
-  };
-
-  /// pages: of each model slot.
-  SequenceTable(std::int32_t page_tokens, std::int32_t main_pages, std::int32_t draft_pages,
-                bool keeps_prefixes);
+  /// The caches of each model, the furthest-seeing first.
+  SequenceTable(std::int32_t page_tokens, const std::vector<CacheLimits>& main_caches,
+                const std::vector<CacheLimits>& draft_caches, bool keeps_prefixes);
 
   /// reuse: it begins with pages that are kept; its last token is run anyway.
   SequenceId start(ModelSlot model, std::vector<TokenId> tokens, bool reuse);
   SequenceId fork(SequenceId from);
   void append(SequenceId id, std::span<const TokenId> tokens);
+  /// Errors: kBug where the cut needs a page that was given back.
   void cut(SequenceId id, std::int32_t length);
   void drop(SequenceId id);
 
   /// Makes the pages of the next `rows` positions the sequence's own.
-  void prepare(SequenceId id, std::int32_t rows, PageCopies& copies);
+  void prepare(SequenceId id, std::int32_t rows, std::vector<PageCopy>& copies);
   /// The rows were run.
   void advance(SequenceId id, std::int32_t rows) { at(id).done += rows; }
 
   const Sequence& get(SequenceId id) const { return sequences_.at(id); }
   bool has(SequenceId id) const { return sequences_.contains(id); }
-  const PageAllocator& pages(ModelSlot model) const { return allocators_[static_cast<std::size_t>(model)]; }
+  /// Of each cache of a model.
+  const std::vector<PageAllocator>& pages(ModelSlot model) const { return of(model).pages; }
 
  private:
+  struct Caches {
+    std::vector<std::int32_t> lookbacks;
+    std::vector<PageAllocator> pages;
+    explicit Caches(const std::vector<CacheLimits>& limits);
+  };
   Sequence& at(SequenceId id) { return sequences_.at(id); }
-  PageId take(ModelSlot model);
-  PageAllocator& allocator(ModelSlot model) { return allocators_[static_cast<std::size_t>(model)]; }
+  Caches& of(ModelSlot model) { return caches_[static_cast<std::size_t>(model)]; }
+  const Caches& of(ModelSlot model) const { return caches_[static_cast<std::size_t>(model)]; }
+  PageId take(ModelSlot model, std::size_t cache);
+  void give_back_unseen(Sequence& sequence);
 
   std::int32_t page_tokens_;
   bool keeps_prefixes_;
-  PrefixIndex prefixes_;                   // of the main model
-  std::vector<PageAllocator> allocators_;  // by model slot
+  std::vector<Caches> caches_;  // by model slot
+  PrefixIndex prefixes_;        // of the main model
   std::map<SequenceId, Sequence> sequences_;
   SequenceId next_id_ = 0;
 };

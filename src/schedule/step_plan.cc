@@ -6,7 +6,7 @@
 
 namespace llm_tp {
 namespace {
-constexpr std::uint32_t kFormat = 0x4c545032;  // "LTP2"
+constexpr std::uint32_t kFormat = 0x4c545033;  // "LTP3"
 }
 
 std::vector<std::byte> StepPlan::to_bytes() const {
@@ -17,9 +17,9 @@ std::vector<std::byte> StepPlan::to_bytes() const {
   out.value(model);
   out.list(tokens);
   out.list(slices);
+  out.list(tables);
   out.list(pages);
-  out.list(copy_from);
-  out.list(copy_to);
+  out.list(copies);
   score.write(out);
   return out.take();
 }
@@ -40,17 +40,24 @@ StepPlan StepPlan::from_bytes(std::span<const std::byte> bytes, std::uint64_t ex
                "step plan of an unknown model");
   plan.tokens = in.list<TokenId>();
   plan.slices = in.list<PlanSlice>();
+  plan.tables = in.list<PageTable>();
   plan.pages = in.list<PageId>();
-  plan.copy_from = in.list<PageId>();
-  plan.copy_to = in.list<PageId>();
+  plan.copies = in.list<PageCopy>();
   plan.score = ScoreList::read(in, plan.tokens.size());
-  LLM_TP_CHECK(in.done() && plan.copy_from.size() == plan.copy_to.size(), "step plan with a wrong length");
+  LLM_TP_CHECK(in.done(), "step plan with a wrong length");
+  LLM_TP_CHECK(plan.tables.size() == plan.slices.size() * plan.caches(),
+               "step plan whose page tables are not those of its slices");
+  for (const PageTable& t : plan.tables)
+    LLM_TP_CHECK(
+        t.first_page >= 0 && t.pages >= 0 && t.pages_before >= 0 &&
+            static_cast<std::size_t>(t.first_page) + static_cast<std::size_t>(t.pages) <= plan.pages.size(),
+        "step plan with a page table outside its pages");
+  for (const PageCopy& c : plan.copies)
+    LLM_TP_CHECK(c.cache >= 0 && static_cast<std::size_t>(c.cache) < plan.caches(),
+                 "step plan with a page copy in an unknown cache");
   std::size_t rows = 0;
   for (const PlanSlice& s : plan.slices) {
-    LLM_TP_CHECK(
-        s.rows > 0 && s.first_position >= 0 && s.first_page >= 0 && s.pages >= 0 &&
-            static_cast<std::size_t>(s.first_page) + static_cast<std::size_t>(s.pages) <= plan.pages.size(),
-        "step plan with a slice outside its page table");
+    LLM_TP_CHECK(s.rows > 0 && s.first_position >= 0, "step plan with a slice without rows or position");
     rows += static_cast<std::size_t>(s.rows);
   }
   LLM_TP_CHECK(rows == plan.tokens.size(), "step plan whose slices do not cover its tokens");

@@ -14,9 +14,20 @@ namespace llm_tp {
 struct PlanSlice {
   std::int32_t rows = 0;
   std::int32_t first_position = 0;
-  std::int32_t first_page = 0;  // of this sequence, in StepPlan::pages
-  std::int32_t pages = 0;
   std::int32_t prompt_tokens = 0;  // of the sequence; rotary embeddings may depend on it
+};
+
+/// The pages of a slice in one cache.
+struct PageTable {
+  std::int32_t first_page = 0;    // in StepPlan::pages
+  std::int32_t pages = 0;         // so many
+  std::int32_t pages_before = 0;  // of the sequence, that were given back: the table begins behind them
+};
+
+/// A whole page of one cache, all its layers.
+struct PageCopy {
+  std::int32_t cache = 0;
+  PageId from = 0, to = 0;
 };
 
 /// One step of the whole group, made by rank 0: complete, so that a rank needs nothing but its weights and KV
@@ -29,12 +40,16 @@ struct StepPlan {
   ModelSlot model = ModelSlot::kMain;  // which of the group's models runs
   std::vector<TokenId> tokens;         // of all slices, one after the other
   std::vector<PlanSlice> slices;
-  std::vector<PageId> pages;               // page tables of all slices
-  std::vector<PageId> copy_from, copy_to;  // whole pages copied before the step, all layers
-  ScoreList score;                         // rows whose logits or states are wanted
+  std::vector<PageTable> tables;  // of every slice in the model's first cache, then in the second...
+  std::vector<PageId> pages;      // of all tables
+  std::vector<PageCopy> copies;   // done before the step
+  ScoreList score;                // rows whose logits or states are wanted
 
+  /// Caches of the model: one for each group of layers that look back equally far.
+  std::size_t caches() const noexcept { return slices.empty() ? 0 : tables.size() / slices.size(); }
   std::vector<std::byte> to_bytes() const;
-  /// Errors: kBug for another format, another step than `expected`, or slices that do not fit the tokens.
+  /// Errors: kBug for another format, another step than `expected`, or slices and tables that do not
+  /// fit each other and the tokens.
   static StepPlan from_bytes(std::span<const std::byte> bytes, std::uint64_t expected);
 };
 

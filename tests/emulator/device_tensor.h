@@ -121,7 +121,10 @@ struct AttentionCase {
     for (int begin = 0; begin < tokens; begin += chunk) {
       const int rows = std::min(chunk, tokens - begin);
       const std::vector<TokenId> ids(static_cast<std::size_t>(rows));
-      const BatchSlice slice{0, rows, begin, pages};
+      // Only the pages that the rows see, as the scheduler has it.
+      const int before = window > 0 ? std::max(0, begin + 1 - static_cast<int>(window)) / page_tokens : 0;
+      const BatchSlice slice{0, rows,  begin, std::span(pages).subspan(static_cast<std::size_t>(before)),
+                             0, before};
       const Batch batch{ids, {}, {&slice, 1}};
       const auto part = [&](const DeviceTensor& t) { return t.view.row_range(begin, begin + rows); };
       ops.write_kv(*cache, 1, part(k), part(v), batch);

@@ -28,10 +28,9 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
         EXPECT_EQ(memory[r].weights, loader.bytes(plan, rank, ops).weights);
         EXPECT_EQ(memory[r].workspace, Decoder::workspace_bytes(shape, plan, rank, 100));
         for (const int page_tokens : {16, 48})
-          EXPECT_EQ(memory[r].kv_per_token * 5 * page_tokens,
-                    ops.kv_bytes(kv_shape_of(shape, plan.ranks[r], kv_dtype, 5, page_tokens)));
-        EXPECT_EQ(memory[r].total(1000),
-                  memory[r].weights + memory[r].workspace + 1000 * memory[r].kv_per_token);
+          EXPECT_EQ(memory[r].kv_per_token_of_all() * 5 * page_tokens,
+                    ops.kv_bytes(kv_shape_of(shape, plan.ranks[r], kv_dtype, kv_groups_of(shape).front(), 5,
+                                             page_tokens)));
       }
     }
   }
@@ -45,17 +44,44 @@ TEST(PlanMemory, ARankWithoutHeadsHoldsNoCache) {
   const int world = static_cast<int>(shape.query_heads) + 1;
   const auto memory = plan_memory(shape, loader, ShardPlan::make(shape, world, loader.units()),
                                   CpuBackend(CpuOptions{}), DType::kF16, 1);
-  EXPECT_EQ(memory.front().kv_per_token, 0);
-  EXPECT_GT(memory.back().kv_per_token, 0);
+  EXPECT_EQ(memory.front().kv_per_token_of_all(), 0);
+  EXPECT_GT(memory.back().kv_per_token_of_all(), 0);
+}
+
+TEST(PlanMemory, WindowedLayersHoldAWindowOfASequence) {
+  ModelShape shape = ModelShape::from_config(golden_folder() + "/models/gemma2/config.json");
+  const std::vector<KvGroup> groups = kv_groups_of(shape);
+  ASSERT_EQ(groups.size(), 2U);
+  EXPECT_EQ(groups[0].window, 0);
+  EXPECT_EQ(groups[1].window, 12);
+  EXPECT_EQ(groups[0].layers + groups[1].layers, shape.layers);
+  const std::vector<CacheLimits> caches = plan_caches(shape, 100000, 4, 32, 16);
+  EXPECT_EQ(caches[0].pages, 100000 / 16 + 4);
+  EXPECT_EQ(caches[0].lookback, 0);
+  EXPECT_EQ(caches[1].lookback, 11 + kDeepestCut);
+  EXPECT_EQ(caches[1].pages, 4 * ((11 + 64 + 32 + 14) / 16 + 1));
+  // A window that no text fills is none; places count up within their group.
+  shape.context = 12;
+  EXPECT_EQ(kv_groups_of(shape).size(), 1U);
+  for (std::int64_t i = 0; i < shape.layers; ++i) EXPECT_EQ(kv_place_of(shape, i).layer, i);
+  shape.context = 8192;
+  std::vector<int> next(2);
+  for (std::int64_t i = 0; i < shape.layers; ++i) {
+    const KvPlace place = kv_place_of(shape, i);
+    EXPECT_EQ(groups[static_cast<std::size_t>(place.group)].window, shape.layer(i).window);
+    EXPECT_EQ(place.layer, next[static_cast<std::size_t>(place.group)]++);
+  }
+  const RankMemory memory{0, 0, {100, 10}};
+  EXPECT_EQ(memory.kv(caches, 16), 16 * (100 * caches[0].pages + 10 * caches[1].pages));
 }
 
 TEST(CheckMemory, RefusesWithTheRankTheSumsAndTheKnobs) {
-  const RankMemory mine{std::int64_t{3} << 30, 1 << 20, 1 << 29};
+  const RankMemory mine{std::int64_t{3} << 30, 1 << 29, {}};
   expect_error(ExitCode::kOutOfMemory,
                {"rank 5", "4.50 GiB", "weights 3.00 GiB", "KV cache 1.00 GiB", "workspace 512.00 MiB",
                 "9.00 GiB", "8.00 GiB", "--max-context", "--kv-dtype", "--dtype"},
-               [&] { check_memory(5, mine, 1024, std::int64_t{9} << 30, std::int64_t{8} << 30); });
-  EXPECT_NO_THROW(check_memory(5, mine, 1024, std::int64_t{8} << 30, std::int64_t{8} << 30));
+               [&] { check_memory(5, mine, 1 << 30, std::int64_t{9} << 30, std::int64_t{8} << 30); });
+  EXPECT_NO_THROW(check_memory(5, mine, 1 << 30, std::int64_t{8} << 30, std::int64_t{8} << 30));
 }
 
 TEST(AvailableMemory, IsMoreThanNothing) { EXPECT_GT(available_memory(), 1 << 20); }

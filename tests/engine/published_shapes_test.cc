@@ -72,7 +72,8 @@ TEST_P(PublishedShapes, ThePlanOfEightRanksAddsUp) {
     for (std::size_t r = 0; r < kRanks; ++r) {
       const RankShare& share = plan.ranks[r];
       EXPECT_EQ(memory[r].weights, bytes_of_rank(shape, share, behind)) << "rank " << r;
-      EXPECT_EQ(memory[r].kv_per_token, 2 * 2 * shape.layers * share.kv_heads.size() * shape.head_dim);
+      EXPECT_EQ(memory[r].kv_per_token_of_all(),
+                2 * 2 * shape.layers * share.kv_heads.size() * shape.head_dim);
       heads += share.query_heads.size(), rows += share.vocab_rows.size();
       parameters += memory[r].weights / 2;
     }

@@ -154,6 +154,29 @@ void refused_by_all(const EngineConfig& config, ExitCode code, const std::vector
   });
 }
 
+TEST(RunEngine, PagesThatWindowedLayersGiveBackChangeNoBit) {
+  // Texts several times as long as the window of 12 and what is held for cuts; the sequences' pages are taken
+  // by others as they are given back.
+  for (const char* name : {"gemma2", "gemma3"}) {
+    EngineConfig config = exact(golden_folder() + "/models/" + name);
+    std::vector<Request> requests;
+    for (TokenId first : {3, 4, 5}) {
+      std::vector<TokenId> prompt;
+      for (TokenId i = 0; i < 150 + first; ++i) prompt.push_back(3 + (first * i * i + i) % 60);
+      requests.push_back(greedy(std::move(prompt), 60));
+    }
+    std::vector<Answer> expected;
+    // In one step, the whole prompt's pages are held.
+    config.prefill_chunk = 1024;
+    for (const Request& request : requests) expected.push_back(answers(1, config, {request})[0]);
+    for (const int world : {1, 2, 3})
+      for (const int chunk : {16, 100}) {
+        config.prefill_chunk = chunk;
+        EXPECT_EQ(answers(world, config, requests), expected) << name << ", " << world << " by " << chunk;
+      }
+  }
+}
+
 TEST(RunEngine, RefusesWhatCannotRunBeforeItLoads) {
   const std::string model = golden_folder() + "/models/heads_5_5";
   EngineConfig config = exact("/no/such/model");

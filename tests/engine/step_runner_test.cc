@@ -64,8 +64,8 @@ class Rank {
                loader_.load(plan_, ranks.rank(), ops, [](std::int64_t, std::int64_t) {}), ops, ranks,
                kMostRows),
         cache_(ops.make_kv_cache(kv_shape_of(shape_, plan_.ranks[static_cast<std::size_t>(ranks.rank())],
-                                             DType::kF32, kPages, 16))),
-        runner({{&model_, cache_.get()}}, ops, ranks, control, shape_.vocabulary, 0) {}
+                                             DType::kF32, kv_groups_of(shape_).front(), kPages, 16))),
+        runner({{&model_, {cache_.get()}}}, ops, ranks, control, shape_.vocabulary, 0) {}
 
  private:
   std::string folder_;
@@ -81,7 +81,7 @@ class Rank {
 };
 
 void generate_two_tokens(StepRunner& runner, ControlChannel& control) {
-  Leader leader(runner, control, {kMostRows, 16, kPages});
+  Leader leader(runner, control, {kMostRows, 16, {{kPages}}, {}});
   Request request;
   request.prompt = {1, 2, 3, 4, 5};
   request.max_tokens = 2;
@@ -120,7 +120,8 @@ TEST(StepRunner, ARankThatFailsInAnyOpOfAnyStepEndsTheGroupWithItsError) {
 StepPlan good_plan() {
   StepPlan plan;
   plan.tokens = {1, 2, 3};
-  plan.slices = {{3, 0, 0, 1}};
+  plan.slices = {{3, 0, 5}};
+  plan.tables = {{0, 1}};
   plan.pages = {2};
   plan.score.rows.push_back({});
   plan.score.rows.back().row = 2;
@@ -155,7 +156,9 @@ TEST(StepRunner, RefusesPlansWithIdsOutOfRange) {
   refused([](StepPlan& p) { p.pages[0] = kPages; }, "page");
   refused([](StepPlan& p) { p.pages[0] = -1; }, "page");
   refused([](StepPlan& p) { p.slices[0].first_position = 14; }, "page");  // reaches into a second page
-  refused([](StepPlan& p) { p.copy_from = {0}, p.copy_to = {kPages}; }, "page");
+  refused([](StepPlan& p) { p.tables[0].pages_before = 1; }, "page");     // sees pages before the table
+  refused([](StepPlan& p) { p.tables = {{0, 1}, {0, 1}}; }, "caches");
+  refused([](StepPlan& p) { p.copies = {{0, 0, kPages}}; }, "page");
   refused(
       [](StepPlan& p) {
         p.tokens.assign(kMostRows + 1, 1);
@@ -184,7 +187,7 @@ TEST(Work, EndsWithTheStopPlanAndReportsWhenAsked) {
     CpuBackend ops{CpuOptions{}};
     Rank rank(ops, ranks, control);
     if (ranks.rank() != 0) return work(rank.runner, control);
-    Leader leader(rank.runner, control, {kMostRows, 16, kPages});
+    Leader leader(rank.runner, control, {kMostRows, 16, {{kPages}}, {}});
     const std::vector<RankReport> reports = leader.report();
     ASSERT_EQ(reports.size(), 3U);
     for (const RankReport& report : reports) EXPECT_GT(report.peak_memory, 1 << 20);

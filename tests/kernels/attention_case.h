@@ -86,7 +86,10 @@ inline std::vector<float> attention_of(DeviceBackend& backend, const AttentionCa
   for (int begin = 0; begin < c.tokens; begin += steps.chunk) {
     const int rows = std::min(steps.chunk, c.tokens - begin);
     const std::vector<TokenId> tokens(static_cast<std::size_t>(rows));
-    const BatchSlice slice{0, rows, begin, pages};
+    // Only the pages that the rows see, as the scheduler has it.
+    const int before = c.window > 0 ? std::max(0, begin + 1 - static_cast<int>(c.window)) / c.page_tokens : 0;
+    const BatchSlice slice{0, rows,  begin, std::span(pages).subspan(static_cast<std::size_t>(before)),
+                           0, before};
     const Batch batch{tokens, {}, {&slice, 1}};
     backend.write_kv(*cache, 1, TensorView::matrix(k.data() + begin * kv_width, rows, kv_width),
                      TensorView::matrix(v.data() + begin * kv_width, rows, kv_width), batch);

@@ -53,14 +53,13 @@ class RankRun {
     model_.emplace(checkpoint.shape, plan, ranks.rank(),
                    loader.load(plan, ranks.rank(), ops_, [](std::int64_t, std::int64_t) {}), ops_, ranks,
                    rows);
-    KvShape kv;
-    kv.layers = static_cast<int>(checkpoint.shape.layers);
-    kv.kv_heads = static_cast<int>(share.kv_heads.size());
-    kv.head_dim = static_cast<int>(checkpoint.shape.head_dim);
-    kv.pages = pages;
-    kv.page_tokens = setup.page_tokens;
-    kv.dtype = setup.kv_dtype;
-    cache_ = ops_.make_kv_cache(kv);
+    for (const KvGroup& group : kv_groups_of(checkpoint.shape)) {
+      windows_.push_back(group.window);
+      caches_.push_back(ops_.make_kv_cache({group.layers, static_cast<int>(share.kv_heads.size()),
+                                            static_cast<int>(checkpoint.shape.head_dim), pages,
+                                            setup.page_tokens, setup.kv_dtype}));
+    }
+    page_tokens_ = setup.page_tokens;
   }
 
   /// Runs the step and writes this rank's columns of its logits.
@@ -69,11 +68,19 @@ class RankRun {
             std::vector<Logits>& logits) {
     Tokens tokens;
     std::vector<std::int32_t> positions;
-    std::vector<BatchSlice> slices;
+    std::vector<std::vector<BatchSlice>> slices(caches_.size());
     std::vector<float*> outputs;
     for (const Piece& piece : step) {
-      slices.push_back({static_cast<std::int32_t>(tokens.size()), piece.rows, done[piece.sequence],
-                        tables[piece.sequence], static_cast<std::int32_t>(sequences[piece.sequence].size())});
+      for (std::size_t g = 0; g < caches_.size(); ++g) {
+        // Only what its layers see, as the scheduler has it.
+        const std::int64_t first =
+            windows_[g] > 0 ? std::max<std::int64_t>(0, done[piece.sequence] + 1 - windows_[g]) : 0;
+        const auto before = static_cast<std::size_t>(first / page_tokens_);
+        slices[g].push_back({static_cast<std::int32_t>(tokens.size()), piece.rows, done[piece.sequence],
+                             std::span(tables[piece.sequence]).subspan(before),
+                             static_cast<std::int32_t>(sequences[piece.sequence].size()),
+                             static_cast<std::int32_t>(before)});
+      }
       for (std::int32_t i = 0; i < piece.rows; ++i) {
         const std::int32_t position = done[piece.sequence]++;
         tokens.push_back(sequences[piece.sequence].at(static_cast<std::size_t>(position)));
@@ -81,7 +88,10 @@ class RankRun {
         outputs.push_back(logits[piece.sequence].data() + position * vocabulary_);
       }
     }
-    model_->forward({tokens, positions, slices}, *cache_);
+    std::vector<KvStep> kv;
+    for (std::size_t g = 0; g < caches_.size(); ++g)
+      kv.push_back({caches_[g].get(), {tokens, positions, slices[g]}});
+    model_->forward(kv);
     for (std::size_t first = 0; first < tokens.size(); first += Decoder::kScoredRows) {
       std::vector<std::int32_t> rows;
       while (rows.size() < Decoder::kScoredRows && first + rows.size() < tokens.size())
@@ -105,7 +115,9 @@ class RankRun {
 
   std::int64_t vocabulary_;
   CpuBackend ops_;
-  std::unique_ptr<KvCache> cache_;
+  std::vector<std::unique_ptr<KvCache>> caches_;  // of each group of layers
+  std::vector<std::int64_t> windows_;
+  int page_tokens_ = 0;
   std::optional<Decoder> model_;
 };
 

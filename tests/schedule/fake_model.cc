@@ -5,9 +5,8 @@
 namespace llm_tp {
 
 std::vector<float> FakeModel::logits(const std::vector<TokenId>& tokens) const {
-  // Six tokens back are enough for different histories to differ, and let texts repeat themselves.
   std::uint64_t hash = salt_;
-  for (std::size_t i = tokens.size() > 6 ? tokens.size() - 6 : 0; i < tokens.size(); ++i)
+  for (std::size_t i = tokens.size() > kWindow ? tokens.size() - kWindow : 0; i < tokens.size(); ++i)
     hash = (hash ^ static_cast<std::uint64_t>(tokens[i] + 1)) * 0x9E3779B97F4A7C15u, hash ^= hash >> 29;
   std::vector<float> out;
   for (std::int32_t id = 0; id < vocabulary_; ++id) {
@@ -18,25 +17,34 @@ std::vector<float> FakeModel::logits(const std::vector<TokenId>& tokens) const {
 }
 
 std::vector<RowResult> FakeModel::run(const StepPlan& plan) {
-  for (std::size_t i = 0; i < plan.copy_from.size(); ++i)
-    pages_[plan.copy_to[i]] = pages_.at(plan.copy_from[i]);
+  for (const PageCopy& copy : plan.copies) pages_[{copy.cache, copy.to}] = pages_.at({copy.cache, copy.from});
   std::vector<std::vector<TokenId>> before;  // of each row, itself included
-  std::size_t row = 0;
-  for (const PlanSlice& slice : plan.slices) {
-    const auto page_of = [&](std::int32_t position) -> Page& {
-      Page& page =
-          pages_[plan.pages.at(static_cast<std::size_t>(slice.first_page + position / page_tokens_))];
-      page.resize(static_cast<std::size_t>(page_tokens_), -1);
-      return page;
-    };
-    for (std::int32_t i = 0; i < slice.rows; ++i, ++row) {
-      const std::int32_t position = slice.first_position + i;
-      page_of(position)[static_cast<std::size_t>(position % page_tokens_)] = plan.tokens[row];
-      std::vector<TokenId> tokens;
-      for (std::int32_t p = 0; p <= position; ++p)
-        tokens.push_back(page_of(p)[static_cast<std::size_t>(p % page_tokens_)]);
-      before.push_back(std::move(tokens));
+  for (std::size_t cache = 0; cache < plan.caches(); ++cache) {
+    std::vector<std::vector<TokenId>> seen;
+    for (std::size_t s = 0; s < plan.slices.size(); ++s) {
+      const PlanSlice& slice = plan.slices[s];
+      const PageTable& table = plan.tables[cache * plan.slices.size() + s];
+      const auto page_of = [&](std::int32_t position) -> Page& {
+        const std::int32_t number = position / page_tokens_ - table.pages_before;
+        EXPECT_TRUE(number >= 0 && number < table.pages) << "a page that the slice does not have";
+        const PageId id = plan.pages.at(static_cast<std::size_t>(table.first_page + number));
+        Page& page = pages_[{static_cast<std::int32_t>(cache), id}];
+        page.resize(static_cast<std::size_t>(page_tokens_), -1);
+        return page;
+      };
+      for (std::int32_t i = 0; i < slice.rows; ++i) {
+        const std::int32_t position = slice.first_position + i;
+        page_of(position)[static_cast<std::size_t>(position % page_tokens_)] = plan.tokens.at(seen.size());
+        std::vector<TokenId> tokens;
+        for (std::int32_t p = std::max(0, position + 1 - kWindow); p <= position; ++p)
+          tokens.push_back(page_of(p)[static_cast<std::size_t>(p % page_tokens_)]);
+        seen.push_back(std::move(tokens));
+      }
     }
+    if (cache > 0) {
+      EXPECT_EQ(seen, before) << "the caches hold different tokens";
+    }
+    before = std::move(seen);
   }
   CandidateFinder finder({0, vocabulary_}, 16);
   std::vector<RowResult> results;

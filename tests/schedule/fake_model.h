@@ -8,10 +8,15 @@
 
 namespace llm_tp {
 
-/// A model whose logits are a hash of all tokens before, read back through the pages that plans write and
-/// copy: a page that is shared wrongly, copied too late or freed too early changes what comes out.
+/// A model whose logits are a hash of the last tokens, read back through the pages that plans write and
+/// copy, and the same in every cache: a page that is shared wrongly, copied too late or freed too early
+/// changes what comes out.
 class FakeModel {
  public:
+  /// Tokens that it sees: enough for different histories to differ, few enough for texts to repeat
+  /// themselves.
+  static constexpr std::int32_t kWindow = 6;
+
   FakeModel(std::int32_t vocabulary, std::int32_t page_tokens, std::uint64_t salt = 0)
       : vocabulary_(vocabulary), page_tokens_(page_tokens), salt_(salt) {}
   /// Logits after these tokens, multiples of 1/16.
@@ -23,7 +28,7 @@ class FakeModel {
   using Page = std::vector<TokenId>;
   std::int32_t vocabulary_, page_tokens_;
   std::uint64_t salt_;
-  std::map<PageId, Page> pages_;
+  std::map<std::pair<std::int32_t, PageId>, Page> pages_;  // by cache
 };
 
 /// Runs the scheduler to its end; by request, the tokens of each choice.

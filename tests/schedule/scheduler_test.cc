@@ -12,7 +12,7 @@ namespace llm_tp {
 namespace {
 
 constexpr std::int32_t kVocabulary = 24;
-constexpr SchedulerLimits kRoomy{64, 4, 400, 400};
+const SchedulerLimits kRoomy{64, 4, {{400}}, {{400}}};
 
 Request request_of(std::vector<TokenId> prompt, std::int32_t max_tokens) {
   Request request;
@@ -78,7 +78,7 @@ std::vector<Request> one_of_each() {
 TEST(Scheduler, StrategiesInOneBatchGiveWhatTheyGiveAlone) {
   const std::vector<Request> requests = one_of_each();
   for (const std::int32_t step_tokens : {5, 200}) {
-    Scheduler scheduler({step_tokens, 4, 400, 400});
+    Scheduler scheduler({step_tokens, 4, {{400}}, {{400}}});
     FakeModel model(kVocabulary, 4), draft(kVocabulary, 4, 0);
     std::vector<RequestId> ids;
     for (const Request& r : requests) ids.push_back(scheduler.add(r));
@@ -90,14 +90,61 @@ TEST(Scheduler, StrategiesInOneBatchGiveWhatTheyGiveAlone) {
 TEST(Scheduler, RunsWithTheLeastPagesThatARequestAsksFor) {
   for (const Request& r : one_of_each()) {
     const RequestNeeds needs = needs_of(r);
-    const SchedulerLimits tight{64, 4, static_cast<std::int32_t>(needs.main_pages(4)),
-                                static_cast<std::int32_t>(needs.draft_pages(4))};
+    const SchedulerLimits tight{64,
+                                4,
+                                {{static_cast<std::int32_t>(needs.main_pages(4))}},
+                                {{static_cast<std::int32_t>(needs.draft_pages(4))}}};
     EXPECT_EQ(alone(r, tight), alone(r));
   }
 }
 
+/// What the fake model sees, and five guesses to take back.
+constexpr std::int32_t kLookback = FakeModel::kWindow - 1 + 5;
+
+TEST(Scheduler, GivingBackWhatNoLayerSeesChangesNothing) {
+  for (const std::int32_t step_tokens : {3, 64})
+    for (Request r : one_of_each()) {
+      r.prompt.insert(r.prompt.end(), 30, 3);
+      SchedulerLimits all = kRoomy;
+      all.step_tokens = step_tokens;
+      // Layers of one kind, and of two; with the least pages that the request asks for.
+      for (const std::vector<CacheLimits>& caches :
+           std::vector<std::vector<CacheLimits>>{{{0, kLookback}}, {{0, 0}, {0, kLookback}}}) {
+        SchedulerLimits window = all;
+        window.caches = window.draft_caches = caches;
+        for (CacheLimits& cache : window.caches)
+          cache.pages = static_cast<std::int32_t>(needs_of(r).main_pages(4, window.most_held_pages(cache)));
+        for (CacheLimits& cache : window.draft_caches)
+          cache.pages = static_cast<std::int32_t>(needs_of(r).draft_pages(4, window.most_held_pages(cache)));
+        EXPECT_EQ(alone(r, window), alone(r, all));
+      }
+    }
+}
+
+TEST(Scheduler, ASequenceThatGoesOnForEverHoldsAWindowOfPages) {
+  SchedulerLimits limits{16, 4, {{100}, {0, kLookback}}, {}};
+  limits.caches[1].pages = static_cast<std::int32_t>(limits.most_held_pages(limits.caches[1]));
+  ASSERT_LT(limits.caches[1].pages, 9);
+  Scheduler scheduler(limits);
+  FakeModel model(kVocabulary, 4);
+  scheduler.add(request_of(std::vector<TokenId>(100, 1), 300));
+  int steps = 0;
+  for (; const auto plan = scheduler.next(); ++steps) {
+    const PageTable &full = plan->tables.at(0), &window = plan->tables.at(1);
+    EXPECT_EQ(full.pages_before, 0);
+    EXPECT_EQ(full.pages, window.pages_before + window.pages);
+    EXPECT_EQ(scheduler.pages_in_use(), full.pages + window.pages);
+    if (plan->tokens.size() == 1) {
+      EXPECT_LE(window.pages, 4);
+    }
+    scheduler.commit(*plan, model.run(*plan));
+  }
+  EXPECT_GT(steps, 300);
+  EXPECT_EQ(scheduler.pages_in_use(), 0);
+}
+
 TEST(Scheduler, RefusesWhatNeverFits) {
-  Scheduler scheduler({64, 4, 2, 0});
+  Scheduler scheduler({64, 4, {{2}}, {}});
   EXPECT_THROW(scheduler.add(request_of({1, 2, 3}, 7)), Error);
   EXPECT_NO_THROW(scheduler.add(request_of({1, 2, 3}, 6)));
 }
@@ -124,7 +171,7 @@ TEST(Scheduler, BeamsCopyAtMostOnePageEachStep) {
   FakeModel model(kVocabulary, 4);
   scheduler.add(request);
   while (const auto plan = scheduler.next()) {
-    EXPECT_LE(plan->copy_from.size(), 4U);
+    EXPECT_LE(plan->copies.size(), 4U);
     scheduler.commit(*plan, model.run(*plan));
   }
   EXPECT_GT(scheduler.figures().pages_copied, 0);
@@ -214,7 +261,7 @@ TEST(Speculation, SampledTokensAreDistributedAsWithoutIt) {
     request.sampling.temperature = 4;
     request.choices = kDraws;
     request.speculation = {kind, 4};
-    Scheduler scheduler({4096, 4, 20000, 20000});
+    Scheduler scheduler({4096, 4, {{20000}}, {{20000}}});
     FakeModel model(kFew, 4), draft(kFew, 4, 77);
     const RequestId id = scheduler.add(request);
     std::map<std::pair<TokenId, TokenId>, int> seen;

@@ -10,15 +10,15 @@
 namespace llm_tp {
 namespace {
 
-/// Two sequences: three rows from position 16 and one row from position 5; two rows are scored.
+/// Two sequences in two caches: three rows from position 16 and one row from position 5; two rows are scored.
 StepPlan good_plan() {
   StepPlan plan;
   plan.step = 41;
   plan.tokens = {7, 8, 9, 10};
-  plan.slices = {{3, 16, 0, 2}, {1, 5, 2, 1}};
-  plan.pages = {4, 5, 6};
-  plan.copy_from = {1};
-  plan.copy_to = {6};
+  plan.slices = {{3, 16, 9}, {1, 5, 2}};
+  plan.tables = {{0, 2, 0}, {2, 1, 0}, {3, 1, 1}, {4, 1, 0}};
+  plan.pages = {4, 5, 6, 0, 1};
+  plan.copies = {{1, 1, 6}};
   plan.model = ModelSlot::kDraft;
   plan.score.adjustments = {{2, Adjustment::Op::kAdd, 1.5F}, {3, Adjustment::Op::kSet, -2}};
   plan.score.mask_words = {5, 8, 9};
@@ -42,9 +42,14 @@ TEST(StepPlan, ArrivesAsItWasSent) {
   EXPECT_EQ(plan.pages, sent.pages);
   ASSERT_EQ(plan.slices.size(), 2U);
   EXPECT_EQ(plan.slices[0].first_position, 16);
-  EXPECT_EQ(plan.slices[1].first_page, 2);
-  EXPECT_EQ(plan.copy_from, sent.copy_from);
-  EXPECT_EQ(plan.copy_to, sent.copy_to);
+  EXPECT_EQ(plan.slices[1].prompt_tokens, 2);
+  EXPECT_EQ(plan.caches(), 2U);
+  ASSERT_EQ(plan.tables.size(), 4U);
+  EXPECT_EQ(plan.tables[2].first_page, 3);
+  EXPECT_EQ(plan.tables[2].pages_before, 1);
+  ASSERT_EQ(plan.copies.size(), 1U);
+  EXPECT_EQ(plan.copies[0].cache, 1);
+  EXPECT_EQ(plan.copies[0].to, 6);
   EXPECT_EQ(plan.model, ModelSlot::kDraft);
   ASSERT_EQ(plan.score.rows.size(), 2U);
   EXPECT_EQ(plan.score.rows[0].sampling.temperature, 0.5F);
@@ -115,20 +120,23 @@ TEST(StepPlan, AnUnknownKindIsRefused) {
 TEST(StepPlan, SlicesThatDoNotCoverTheTokensAreRefused) {
   refused([](StepPlan& plan) { plan.tokens.push_back(1); }, "cover");
   refused([](StepPlan& plan) { plan.slices.pop_back(); }, "cover");
-  refused([](StepPlan& plan) { plan.slices.push_back({0, 0, 0, 1}); }, "page table");
-  refused([](StepPlan& plan) { plan.slices[0].rows = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.slices.push_back({0, 0, 0}); }, "page tables");
+  refused([](StepPlan& plan) { plan.slices[0].rows = -1; }, "without rows");
 }
 
 TEST(StepPlan, PageTablesOutsideThePlanAreRefused) {
-  refused([](StepPlan& plan) { plan.slices[0].pages = 4; }, "page table");
-  refused([](StepPlan& plan) { plan.slices[0].pages = -1; }, "page table");
-  refused([](StepPlan& plan) { plan.slices[1].first_page = 3; }, "page table");
-  refused([](StepPlan& plan) { plan.slices[1].first_page = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.tables[0].pages = 6; }, "page table");
+  refused([](StepPlan& plan) { plan.tables[0].pages = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.tables[3].first_page = 5; }, "page table");
+  refused([](StepPlan& plan) { plan.tables[3].first_page = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.tables[1].pages_before = -1; }, "page table");
+  refused([](StepPlan& plan) { plan.tables.pop_back(); }, "page tables");
   refused([](StepPlan& plan) { plan.slices[1].first_position = -1; }, "slice");
 }
 
-TEST(StepPlan, CopiesWithoutATargetAreRefused) {
-  refused([](StepPlan& plan) { plan.copy_to.clear(); }, "length");
+TEST(StepPlan, CopiesInCachesThatTheModelHasNotAreRefused) {
+  refused([](StepPlan& plan) { plan.copies[0].cache = 2; }, "cache");
+  refused([](StepPlan& plan) { plan.copies[0].cache = -1; }, "cache");
 }
 
 TEST(StepPlan, ScoredRowsItDoesNotHaveAreRefused) {
