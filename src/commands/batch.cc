@@ -50,7 +50,12 @@ void batch_command(const Group& group, const CommandLine& line) {
   };
   std::unique_ptr<BatchJob> job;
   const auto prepare = [&](ModelFiles& files) {
-    job = std::make_unique<BatchJob>(config.batch, model_fingerprint(config.model));
+    std::string fingerprint = model_fingerprint(config.model);
+    for (const std::string& adapter : config.adapters)
+      fingerprint += " " + adapter.substr(0, adapter.find('=') + 1) +
+                     model_fingerprint(adapter.substr(adapter.find('=') + 1));
+    if (!config.merge_adapter.empty()) fingerprint += " merged " + config.merge_adapter;
+    job = std::make_unique<BatchJob>(config.batch, std::move(fingerprint));
     return LoadPlan::for_many(config, files);
   };
   // What goes wrong with the files must reach every rank as an end of its own, with one message and one code.

@@ -66,6 +66,7 @@ GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& 
   plan.include_stop = g.include_stop_str_in_output;
   plan.echo = g.echo;
   set_decoding_options(g, files, request);
+  if (g.use_adapter) request.adapter = files.adapter_called(*g.use_adapter);
   request.guide = make_guide(g, files, request.end_ids);
   plan.context = config.max_context > 0 ? config.max_context : files.shape.context;
   if (plan.context > files.shape.context)

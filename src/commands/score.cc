@@ -26,7 +26,9 @@ void score_command(const Group& group, const CommandLine& line) {
   GenerationPlan plan;
   const auto prepare = [&](ModelFiles& files) {
     plan = GenerationPlan::of(config, files);
+    const AdapterId adapter = plan.request.adapter;
     plan.request = Request{};  // the model's own scores, whatever else the configuration asks for
+    plan.request.adapter = adapter;
     plan.request.max_tokens = 0;
     plan.set_prompt(tokens_to_score(line, files), files.shape.vocabulary);
     plan.request.score_prompt = true;

@@ -55,6 +55,7 @@ struct GenerationConfig {
   bool include_stop_str_in_output = false;
   std::optional<std::int64_t> logprobs;  // candidates reported a token
   bool echo = false;
+  std::optional<std::string> use_adapter;  // a name of EngineConfig::adapters
   bool chat = false;
   std::optional<std::string> system;
   std::optional<std::string> prompt;       // never together with prompt_file after load_config
@@ -117,6 +118,8 @@ struct EngineConfig {
   std::vector<double> shares;       // weight of each rank; empty: equal
   bool expert_parallel = false;     // whole experts by rank instead of a slice of each
   LogLevel log_level = LogLevel::kInfo;
+  std::vector<std::string> adapters;  // NAME=FOLDER of each
+  std::string merge_adapter;          // the name of one of them; empty: none
   GenerationConfig generation;
   BenchConfig bench;
   EmbedConfig embed;

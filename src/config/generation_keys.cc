@@ -50,6 +50,9 @@ void add_basic_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(
       bool_key({"generation.chat", "--chat", "", "Applies the model's chat template to the prompt."},
                LLM_TP_FIELD(generation.chat)));
+  keys.push_back(text_key(
+      {"generation.use_adapter", "--use-adapter", "", "The adapter that completes the prompt.", "none"},
+      "a name of adapter", LLM_TP_FIELD(generation.use_adapter)));
   keys.push_back(text_key({"generation.system", "--system", "", "The system message of a chat.", "none"},
                           "a text", LLM_TP_FIELD(generation.system)));
   keys.push_back(text_key({"generation.prompt", "--prompt", "", "The prompt.", "standard input"}, "a text",

@@ -64,6 +64,17 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(
       text_key({"model", "--model", "", "The model: a Hugging Face folder, one .gguf file, or dummy:PATH."},
                "a path", LLM_TP_FIELD(model)));
+  keys.push_back(with_list(
+      labelled({"adapter", "--adapter", "", "LoRA adapters (PEFT folders) that requests may use by name."},
+               KeyType::kTextList, "a list of NAME=FOLDER"),
+      LLM_TP_FIELD(adapters), [](const std::string& text) {
+        const std::size_t at = text.find('=');
+        const bool good = at != std::string::npos && at > 0 && at + 1 < text.size();
+        return good ? Parsed<std::string>{text, {}} : Parsed<std::string>{{}, "as in poet=adapters/poet"};
+      }));
+  keys.push_back(text_key({"merge_adapter", "--merge-adapter", "",
+                           "The adapter that becomes part of the weights while they are loaded."},
+                          "a name of adapter", LLM_TP_FIELD(merge_adapter)));
   keys.push_back(choice_key<DeviceChoice>(
       {"device", "--device", "", "Where the ranks compute; auto takes GPUs where every rank has one."},
       {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}},

@@ -182,6 +182,11 @@ ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {
   choices.weight_dtype = config.dtype;
   choices.expert_parallel = config.expert_parallel;
   choices.kv_dtype = kv_dtype_of(config.kv_dtype);
+  for (const std::string& adapter : config.adapters) {
+    const std::size_t at = adapter.find('=');  // load_config saw to it
+    choices.adapters.push_back({adapter.substr(0, at), adapter.substr(at + 1)});
+  }
+  choices.merged_adapter = config.merge_adapter;
   choices.threads = config.threads > 0 ? config.threads : cores_for(group);
   return choices;
 }
@@ -239,7 +244,10 @@ void run_engine(const Group& group, const EngineConfig& config,
   std::vector<Caches> caches;  // of each model
   agree(group, [&] {
     if (load.draft) {
-      models.push_back(std::make_unique<RankModel>(config.generation.draft_model.value_or(""), choices,
+      ModelChoices plain = choices;
+      plain.adapters.clear();
+      plain.merged_adapter.clear();
+      models.push_back(std::make_unique<RankModel>(config.generation.draft_model.value_or(""), plain,
                                                    config.shares, group));
       require_same_vocabulary(models[0]->files(), models[1]->files());
     }

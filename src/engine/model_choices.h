@@ -3,6 +3,7 @@
 
 #include "config/engine_config.h"
 #include "engine/agreement.h"
+#include "engine/model_files.h"
 #include "kernels/device.h"
 #include "model/model_shape.h"
 
@@ -14,6 +15,8 @@ struct ModelChoices {
   DType kv_dtype = DType::kF16;
   int threads = 1;
   bool expert_parallel = false;
+  std::vector<AdapterChoice> adapters;  // of the model, not of a draft model
+  std::string merged_adapter;           // one of them, or empty
 
   /// Errors: kConfig for a combination that is not there.
   static ModelChoices of(const EngineConfig& config, const Group& group);

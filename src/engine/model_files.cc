@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "model/adapters/merged_source.h"
 #include "weights/dummy.h"
 #include "weights/gguf_source.h"
 #include "weights/quantised/config.h"
@@ -131,6 +132,34 @@ ModelFiles ModelFiles::open(const std::string& model, bool with_tokenizer) {
                                           " is outside the vocabulary of " +
                                           std::to_string(files.shape.vocabulary));
   return files;
+}
+
+void ModelFiles::open_adapters(const std::vector<AdapterChoice>& choices, const std::string& merged) {
+  bool found = merged.empty();
+  for (const AdapterChoice& choice : choices) {
+    if (std::count_if(choices.begin(), choices.end(),
+                      [&](const AdapterChoice& other) { return other.name == choice.name; }) > 1)
+      throw Error(ExitCode::kUsage, "adapter: two are called " + choice.name + "; give each its own name");
+    AdapterFiles files(choice.folder, shape);
+    if (choice.name == merged) {
+      weights = std::make_unique<MergedSource>(std::move(weights), std::move(files));
+      found = true;
+    } else {
+      adapters.push_back({choice.name, std::move(files)});
+    }
+  }
+  if (!found)
+    throw Error(ExitCode::kUsage,
+                "merge_adapter: no adapter is called " + merged + "; give --adapter " + merged + "=FOLDER");
+}
+
+AdapterId ModelFiles::adapter_called(const std::string& wanted) const {
+  const auto at = std::find_if(adapters.begin(), adapters.end(),
+                               [&](const Adapter& adapter) { return adapter.name == wanted; });
+  if (at == adapters.end())
+    throw Error(ExitCode::kUsage,
+                "no adapter is called " + wanted + "; give --adapter " + wanted + "=FOLDER");
+  return static_cast<AdapterId>(at - adapters.begin());
 }
 
 std::unique_ptr<Tokenizer> ModelFiles::open_tokenizer(const std::string& model) {

@@ -31,12 +31,23 @@ class LoadProgress {
 RankModel::RankModel(const std::string& name, const ModelChoices& choices, const std::vector<double>& shares,
                      const Group& group)
     : group_(group), choices_(choices), files_(ModelFiles::open(name, group.leads())) {
+  files_.open_adapters(choices.adapters, choices.merged_adapter);
   loader_ = std::make_unique<WeightLoader>(files_.shape, *files_.weights, choices.weight_dtype);
   plan_ = ShardPlan::make(files_.shape, group.world(), loader_->units(), shares, choices.expert_parallel);
 }
 
 std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t most_rows) const {
-  return plan_memory(files_.shape, *loader_, plan_, ops, choices_.kv_dtype, most_rows);
+  std::vector<RankMemory> all = plan_memory(files_.shape, *loader_, plan_, ops, choices_.kv_dtype, most_rows);
+  std::int64_t most_rank = 0;
+  for (const ModelFiles::Adapter& adapter : files_.adapters)
+    for (const AdapterModule& module : adapter.files.modules()) most_rank = std::max(most_rank, module.rank);
+  for (int rank = 0; most_rank > 0 && rank < std::ssize(all); ++rank) {
+    RankMemory& memory = all[static_cast<std::size_t>(rank)];
+    for (const ModelFiles::Adapter& adapter : files_.adapters)
+      memory.weights += adapter_bytes(adapter.files, files_.shape, plan_, rank, ops);
+    memory.workspace += AdapterSet::workspace_bytes(files_.shape, plan_, rank, most_rank, most_rows);
+  }
+  return all;
 }
 
 void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
@@ -44,6 +55,10 @@ void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_
   RankWeights weights = loader_->load(plan_, group_.rank(), ops, LoadProgress(group_.leads()));
   model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.rank(), std::move(weights), ops, ranks,
                                      most_rows);
+  std::vector<AdapterWeights> adapters;
+  for (const ModelFiles::Adapter& adapter : files_.adapters)
+    adapters.push_back(load_adapter(adapter.files, files_.shape, plan_, group_.rank(), ops));
+  if (!adapters.empty()) model_->adapt(std::move(adapters));
   const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.rank())];
   const std::vector<KvGroup> groups = kv_groups_of(files_.shape);
   for (std::size_t g = 0; g < groups.size(); ++g)

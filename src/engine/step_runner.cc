@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "base/byte_stream.h"
@@ -51,6 +52,17 @@ void copy_pages(DeviceBackend& ops, const std::vector<KvCache*>& caches,
   }
 }
 
+std::vector<AdapterRows> rows_by_adapter(const StepPlan& plan) {
+  std::map<AdapterId, std::vector<std::int32_t>> rows;
+  std::int32_t row = 0;
+  for (const PlanSlice& slice : plan.slices)
+    for (std::int32_t i = 0; i < slice.rows; ++i, ++row)
+      if (slice.adapter != kNoAdapter) rows[slice.adapter].push_back(row);
+  std::vector<AdapterRows> all;
+  for (auto& [adapter, own] : rows) all.push_back({adapter, std::move(own)});
+  return all;
+}
+
 /// The requests from `begin` on that look at as many rows as the model scores at once.
 std::size_t end_of_part(const ScoreList& list, std::size_t begin) {
   std::int64_t rows = 0;
@@ -79,7 +91,7 @@ std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
   std::vector<KvStep> kv;
   for (std::size_t cache = 0; cache < at.caches.size(); ++cache)
     kv.push_back({at.caches[cache], {plan.tokens, storage.positions, storage.slices[cache]}});
-  at.model->forward(kv);
+  at.model->forward(kv, rows_by_adapter(plan));
   std::vector<RowResult> results;
   for (std::size_t begin = 0; begin < plan.score.rows.size();) {
     const std::size_t end = end_of_part(plan.score, begin);

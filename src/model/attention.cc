@@ -11,7 +11,8 @@ Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, c
       whole_norm_(shape, plan, rank),
       rope_(shape.layer(layer).rope),
       epsilon_(static_cast<float>(shape.norm_epsilon)),
-      place_(kv_place_of(shape, layer)) {
+      place_(kv_place_of(shape, layer)),
+      layer_(layer) {
   const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
   heads_ = {share.query_heads, share.kv_heads, static_cast<int>(shape.group()),
             static_cast<int>(shape.head_dim)};
@@ -46,6 +47,8 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
                    k = qkv.column_range(q_columns, q_columns + kv_columns),
                    v = qkv.column_range(q_columns + kv_columns, columns);
   weights_->qkv.linear(step.ops, qkv, x, vector_of(weights_->qkv_bias, columns));
+  if (step.adapters.any())
+    step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::qkv, qkv, x);
   normalise(step, q, k);
   rotate(step, qkv.column_range(0, q_columns + kv_columns));
   const KvStep& kv = step.kv[static_cast<std::size_t>(place_.group)];
@@ -54,7 +57,11 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
 
   const TensorView roots = stack_of_roots(step, *weights_->output, rows);
   step.ops.linear_roots(roots, attended, *weights_->output);
-  return sum_over_ranks(step, roots, step.sums.output);
+  const TensorView summed = sum_over_ranks(step, roots, step.sums.output);
+  if (step.adapters.any())
+    step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::output, summed, attended,
+                                  step.sums.output);
+  return summed;
 }
 
 }  // namespace llm_tp

@@ -25,6 +25,7 @@ class Attention {
   LayerRope rope_;
   float epsilon_;
   KvPlace place_;
+  int layer_;  // of the model: place_ counts within its cache
 };
 
 }  // namespace llm_tp

@@ -15,6 +15,8 @@ std::int64_t Decoder::workspace_bytes(const ModelShape& shape, const ShardPlan& 
 Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights,
                  DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows)
     : shape_(shape),
+      plan_(plan),
+      rank_(rank),
       share_(plan.ranks[static_cast<std::size_t>(rank)]),
       weights_(std::move(weights)),
       ops_(ops),
@@ -57,7 +59,12 @@ TensorView Decoder::angles(const Rope& rope, const DeviceBuffer& room, const Bat
   return out;
 }
 
-void Decoder::forward(std::span<const KvStep> kv) {
+void Decoder::adapt(std::vector<AdapterWeights> adapters) {
+  adapters_.emplace(ops_, ranks_, shape_, plan_, rank_, std::move(adapters), most_rows_);
+}
+
+void Decoder::forward(std::span<const KvStep> kv, std::span<const AdapterRows> adapters) {
+  LLM_TP_CHECK(adapters.empty() || adapters_, "a step with an adapter that was not loaded");
   LLM_TP_CHECK(kv.size() == groups_, "a step with page tables of another number of caches");
   const Batch& batch = kv.front().batch;
   const std::int64_t rows = batch.rows();
@@ -70,7 +77,8 @@ void Decoder::forward(std::span<const KvStep> kv) {
                          kv,
                          sums_,
                          angles(rope_, workspace_.angles, batch),
-                         local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{}};
+                         local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{},
+                         {adapters_ ? &*adapters_ : nullptr, adapters}};
   for (const DecoderLayer& layer : layers_) layer.forward(step, h);
 }
 

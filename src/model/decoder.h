@@ -20,9 +20,11 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
+  /// Adapters that forward() may name, by their place in the list. Once, before the first step.
+  void adapt(std::vector<AdapterWeights> adapters);
   /// Runs the step's rows through all layers; their keys and values are in the caches afterwards. kv: of each
-  /// of kv_groups_of(shape), with the same rows.
-  void forward(std::span<const KvStep> kv);
+  /// of kv_groups_of(shape), with the same rows. adapters: of those rows that have one.
+  void forward(std::span<const KvStep> kv, std::span<const AdapterRows> adapters = {});
   /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
   /// Valid until the next call.
   TensorView logits(std::span<const std::int32_t> rows) { return head(final_states(rows)); }
@@ -42,6 +44,8 @@ class Decoder {
   TensorView angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch);
 
   ModelShape shape_;
+  ShardPlan plan_;
+  int rank_;
   RankShare share_;
   RankWeights weights_;
   DeviceBackend& ops_;
@@ -55,6 +59,7 @@ class Decoder {
   std::vector<int> vocabulary_ends_;  // of each rank: who owns an embedding row
   std::vector<DecoderLayer> layers_;
   Workspace workspace_;
+  std::optional<AdapterSet> adapters_;
 };
 
 }  // namespace llm_tp

@@ -6,7 +6,7 @@ namespace {
 std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const ShardPlan& plan, int rank,
                                          const LayerWeights& weights, int layer) {
   if (shape.layer(layer).experts) return ExpertMlp(shape, plan, rank, weights);
-  return GatedMlp(weights.mlp, shape.style.activation);
+  return GatedMlp(weights.mlp, shape.style.activation, layer);
 }
 
 }  // namespace

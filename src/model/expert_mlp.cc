@@ -6,8 +6,9 @@ namespace llm_tp {
 
 ExpertMlp::ExpertMlp(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights)
     : shape_(shape.experts), mine_(plan.ranks[static_cast<std::size_t>(rank)].experts), weights_(&weights) {
-  for (const MlpWeights& expert : weights.experts) experts_.emplace_back(expert, shape.style.activation);
-  if (weights.shared_router) shared_.emplace(weights.shared, shape.style.activation);
+  for (const MlpWeights& expert : weights.experts)
+    experts_.emplace_back(expert, shape.style.activation, GatedMlp::kNotAdapted);
+  if (weights.shared_router) shared_.emplace(weights.shared, shape.style.activation, GatedMlp::kNotAdapted);
   if (!plan.whole_experts) return;
   for (std::size_t r = 0; r < plan.ranks.size(); ++r)
     owners_.insert(owners_.end(), static_cast<std::size_t>(plan.ranks[r].experts.size()),

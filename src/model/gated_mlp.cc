@@ -7,6 +7,8 @@ void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) co
   const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), x.rows(), 2 * columns);
   const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), x.rows(), columns);
   weights_->gate_up.linear(step.ops, gate_up, x, vector_of(weights_->gate_up_bias, 2 * columns));
+  if (adapts(step))
+    step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::gate_up, gate_up, x);
   if (activation_ == Activation::kSilu) step.ops.silu_mul(activated, gate_up);
   if (activation_ == Activation::kGelu) step.ops.gelu_mul(activated, gate_up);
   step.ops.linear_roots(out, activated, *weights_->down);
@@ -15,7 +17,13 @@ void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) co
 TensorView GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
   const TensorView roots = stack_of_roots(step, *weights_->down, x.rows());
   partial(step, roots, x);
-  return sum_over_ranks(step, roots, parts);
+  const TensorView summed = sum_over_ranks(step, roots, parts);
+  if (adapts(step)) {
+    const TensorView activated =
+        TensorView::matrix(step.workspace.activated.floats(), x.rows(), weights_->gate_up.rows() / 2);
+    step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::down, summed, activated, parts);
+  }
+  return summed;
 }
 
 }  // namespace llm_tp

@@ -7,7 +7,10 @@ namespace llm_tp {
 /// Gated MLP (SwiGLU and GeGLU, Shazeer 2020) over this rank's columns: down(act(gate x) * up x).
 class GatedMlp {
  public:
-  GatedMlp(const MlpWeights& weights, Activation activation) : weights_(&weights), activation_(activation) {}
+  /// layer: where adapters have one for it; kNotAdapted: an expert.
+  static constexpr int kNotAdapted = -1;
+  GatedMlp(const MlpWeights& weights, Activation activation, int layer)
+      : weights_(&weights), activation_(activation), layer_(layer) {}
   /// The output [n,H] of all ranks' columns, without its bias, in the workspace. x [n,H].
   TensorView forward(const StepContext& step, TensorView x, const TreeParts& parts) const;
   /// This rank's partial outputs at the roots of its leaves: out [R, >= n, H].
@@ -15,8 +18,10 @@ class GatedMlp {
   const PackedWeight& down() const noexcept { return *weights_->down; }
 
  private:
+  bool adapts(const StepContext& step) const noexcept { return layer_ != kNotAdapted && step.adapters.any(); }
   const MlpWeights* weights_;
   Activation activation_;
+  int layer_;
 };
 
 }  // namespace llm_tp

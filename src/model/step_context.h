@@ -4,6 +4,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/device.h"
+#include "model/adapters/adapter_set.h"
 #include "model/model_shape.h"
 #include "model/shard_plan.h"
 
@@ -43,6 +44,7 @@ struct StepContext {
   std::span<const KvStep> kv;  // of each group of layers; all have the same rows
   const LayerSums& sums;
   TensorView angles, local_angles;  // [T, rotary]; local_angles is empty where no layer uses them
+  StepAdapters adapters = {};
   std::int64_t rows() const noexcept { return kv.front().batch.rows(); }
 };
 

@@ -19,9 +19,13 @@ PrefixIndex::~PrefixIndex() {
     }
 }
 
-std::vector<TokenId> PrefixIndex::edge(std::span<const TokenId> tokens, std::size_t page) const {
+std::vector<TokenId> PrefixIndex::edge(std::span<const TokenId> tokens, std::size_t page,
+                                       AdapterId adapter) const {
   const auto run = tokens.subspan(page * page_tokens_, page_tokens_);
-  return {run.begin(), run.end()};
+  std::vector<TokenId> edge(run.begin(), run.end());
+  // One more than a page has: the first edge of an adapter's tree is like none of another.
+  if (page == 0 && adapter != kNoAdapter) edge.push_back(adapter);
+  return edge;
 }
 
 bool PrefixIndex::may_go(const Node& node, std::size_t cache) const {
@@ -45,7 +49,7 @@ void PrefixIndex::touch(Node& node) {
   file(node);
 }
 
-PrefixIndex::Found PrefixIndex::find(std::span<const TokenId> tokens, std::size_t most) {
+PrefixIndex::Found PrefixIndex::find(std::span<const TokenId> tokens, std::size_t most, AdapterId adapter) {
   const std::size_t caches = lookbacks_.size();
   std::vector<std::vector<PageId>> pages(caches);
   std::vector<std::size_t> known_from(caches);  // pages [known_from, now) are known without a gap
@@ -56,7 +60,7 @@ PrefixIndex::Found PrefixIndex::find(std::span<const TokenId> tokens, std::size_
   };
   Node* node = root_.get();
   for (std::size_t page = 0; page < std::min(most, tokens.size() / page_tokens_); ++page) {
-    const auto child = node->children.find(edge(tokens, page));
+    const auto child = node->children.find(edge(tokens, page, adapter));
     if (child == node->children.end()) break;
     node = child->second.get();
     touch(*node);
@@ -78,11 +82,11 @@ PrefixIndex::Found PrefixIndex::find(std::span<const TokenId> tokens, std::size_
 }
 
 std::vector<PrefixIndex::CachePage> PrefixIndex::add(std::span<const TokenId> tokens, std::size_t length,
-                                                     std::span<const PageRun> runs) {
+                                                     std::span<const PageRun> runs, AdapterId adapter) {
   std::vector<CachePage> taken;
   Node* node = root_.get();
   for (std::size_t number = 0; number < length; ++number) {
-    auto& child = node->children[edge(tokens, number)];
+    auto& child = node->children[edge(tokens, number, adapter)];
     if (child == nullptr) {
       child = std::make_unique<Node>();
       child->pages.assign(runs.size(), kNoPage);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/adapter_id.h"
 #include "base/ids.h"
 
 namespace llm_tp {
@@ -23,7 +24,7 @@ struct PageRun {
 /// stands for a page and all pages before it (Zheng et al. 2024, "SGLang": RadixAttention). A node has a page
 /// in each cache. Where the layers of a cache look back over a number of positions alone, it may have none
 /// there: a beginning needs only the last of its pages. Knows no holders: its user says which pages are idle.
-/// Not thread-safe.
+/// What an adapter made is another tree: keys and values differ. Not thread-safe.
 class PrefixIndex {
  public:
   /// lookbacks: of each cache, the positions before a token whose pages it needs; 0: all. At most one is 0,
@@ -41,12 +42,12 @@ class PrefixIndex {
   };
   /// The longest beginning of `tokens` whose pages are known, of at most `most` pages. What it passes counts
   /// as used now.
-  Found find(std::span<const TokenId> tokens, std::size_t most);
+  Found find(std::span<const TokenId> tokens, std::size_t most, AdapterId adapter = kNoAdapter);
   /// runs[c] holds pages of `tokens` in cache c up to its first `length` pages. Returns those that are new to
   /// the index. Where another page holds the same, that one stays; and in a cache that needs all pages, none
   /// behind it is added.
   std::vector<CachePage> add(std::span<const TokenId> tokens, std::size_t length,
-                             std::span<const PageRun> runs);
+                             std::span<const PageRun> runs, AdapterId adapter = kNoAdapter);
   using IsIdle = std::function<bool(const CachePage&)>;
   /// Forgets the page of a cache that was used longest ago among those that are idle; in a cache that needs
   /// all pages, of those that no known page follows, together with the same tokens' pages in the other
@@ -69,7 +70,7 @@ class PrefixIndex {
   void file(Node& node);
   void unfile(Node& node);
   void remove_leaves_without_pages(Node* node);
-  std::vector<TokenId> edge(std::span<const TokenId> tokens, std::size_t page) const;
+  std::vector<TokenId> edge(std::span<const TokenId> tokens, std::size_t page, AdapterId adapter) const;
 
   std::size_t page_tokens_;
   std::vector<std::size_t> lookbacks_;

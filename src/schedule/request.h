@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/adapter_id.h"
 #include "base/ids.h"
 #include "decoding/beam_search.h"
 #include "decoding/choices.h"
@@ -18,7 +19,8 @@ namespace llm_tp {
 
 /// One prompt to complete, in tokens. What the tokens mean is not the scheduler's business.
 struct Request {
-  std::vector<TokenId> prompt;   // at least one
+  std::vector<TokenId> prompt;  // at least one
+  AdapterId adapter = kNoAdapter;
   std::int32_t max_tokens = 16;  // new ones; 0: the prompt is run and scored only
   std::int32_t min_tokens = 0;   // before that many, end ids are never chosen
   std::vector<TokenId> end_ids;

@@ -34,6 +34,7 @@ class Scheduler::Running final : public SequenceSet {
       : id(request_id),
         prompt_tokens(static_cast<std::int32_t>(request.prompt.size())),
         needs(needs_of(request)),
+        adapter(request.adapter),
         strategy(make_strategy(request)),
         table_(table),
         // Where rows of the prompt have an outcome of their own, they are run.
@@ -44,7 +45,9 @@ class Scheduler::Running final : public SequenceSet {
   }
 
   SequenceId start(ModelSlot model, std::vector<TokenId> tokens) override {
-    const SequenceId sequence = remember(table_.start(model, std::move(tokens), reuses_));
+    // A draft model guesses for the adapted model as it is.
+    const AdapterId own = model == ModelSlot::kMain ? adapter : kNoAdapter;
+    const SequenceId sequence = remember(table_.start(model, std::move(tokens), reuses_, own));
     cached_tokens = std::max(cached_tokens, table_.get(sequence).done);
     return sequence;
   }
@@ -72,6 +75,7 @@ class Scheduler::Running final : public SequenceSet {
   const RequestId id;
   const std::int32_t prompt_tokens;
   const RequestNeeds needs;
+  const AdapterId adapter;
   std::vector<SequenceId> sequences;
   std::unique_ptr<Strategy> strategy;
   std::int32_t cached_tokens = 0;
@@ -176,7 +180,7 @@ void Scheduler::plan_rows(StepPlan& plan, Running& request, SequenceId id, std::
   table_.prepare(id, rows, plan.copies);
   const SequenceTable::Sequence& sequence = table_.get(id);
   const auto first_row = static_cast<std::int32_t>(plan.tokens.size());
-  plan.slices.push_back({rows, sequence.done, request.prompt_tokens});
+  plan.slices.push_back({rows, sequence.done, request.prompt_tokens, sequence.adapter});
   slices_.push_back({id, rows});
   for (std::int32_t i = 0; i < rows; ++i) {
     const std::int32_t position = sequence.done + i;

@@ -21,12 +21,12 @@ SequenceTable::SequenceTable(std::int32_t page_tokens, const std::vector<CacheLi
       caches_{Caches(main_caches), Caches(draft_caches)},
       prefixes_(page_tokens, of(ModelSlot::kMain).lookbacks) {}
 
-SequenceId SequenceTable::start(ModelSlot model, std::vector<TokenId> tokens, bool reuse) {
+SequenceId SequenceTable::start(ModelSlot model, std::vector<TokenId> tokens, bool reuse, AdapterId adapter) {
   LLM_TP_CHECK(!tokens.empty(), "a sequence without tokens");
-  Sequence sequence{model, std::move(tokens), 0, std::vector<PageRun>(of(model).pages.size())};
+  Sequence sequence{model, std::move(tokens), 0, std::vector<PageRun>(of(model).pages.size()), adapter};
   if (reuse && keeps_prefixes_ && model == ModelSlot::kMain) {
     const std::size_t most = (sequence.tokens.size() - 1) / static_cast<std::size_t>(page_tokens_);
-    PrefixIndex::Found found = prefixes_.find(sequence.tokens, most);
+    PrefixIndex::Found found = prefixes_.find(sequence.tokens, most, adapter);
     sequence.done = static_cast<std::int32_t>(found.length) * page_tokens_;
     sequence.runs = std::move(found.runs);
     for (std::size_t c = 0; c < sequence.runs.size(); ++c)
@@ -71,7 +71,7 @@ void SequenceTable::drop(SequenceId id) {
   // up.
   if (keeps_prefixes_ && sequence.model == ModelSlot::kMain) {
     const auto whole = static_cast<std::size_t>(sequence.done / page_tokens_);
-    for (const auto& [cache, page] : prefixes_.add(sequence.tokens, whole, sequence.runs))
+    for (const auto& [cache, page] : prefixes_.add(sequence.tokens, whole, sequence.runs, sequence.adapter))
       pages[cache].keep(page);
   }
   for (std::size_t c = 0; c < sequence.runs.size(); ++c)

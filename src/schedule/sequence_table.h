@@ -32,6 +32,7 @@ class SequenceTable final {
     std::vector<TokenId> tokens;
     std::int32_t done = 0;      // positions whose keys and values are in the cache
     std::vector<PageRun> runs;  // in each cache: pages[i] is page pages_before + i
+    AdapterId adapter = kNoAdapter;
     std::int32_t waiting() const noexcept { return static_cast<std::int32_t>(tokens.size()) - done; }
   };
   /// The caches of each model, the furthest-seeing first.
@@ -39,7 +40,7 @@ class SequenceTable final {
                 const std::vector<CacheLimits>& draft_caches, bool keeps_prefixes);
 
   /// reuse: it begins with pages that are kept; its last token is run anyway.
-  SequenceId start(ModelSlot model, std::vector<TokenId> tokens, bool reuse);
+  SequenceId start(ModelSlot model, std::vector<TokenId> tokens, bool reuse, AdapterId adapter = kNoAdapter);
   SequenceId fork(SequenceId from);
   void append(SequenceId id, std::span<const TokenId> tokens);
   /// Errors: kBug where the cut needs a page that was given back.

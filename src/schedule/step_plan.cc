@@ -57,7 +57,8 @@ StepPlan StepPlan::from_bytes(std::span<const std::byte> bytes, std::uint64_t ex
                  "step plan with a page copy in an unknown cache");
   std::size_t rows = 0;
   for (const PlanSlice& s : plan.slices) {
-    LLM_TP_CHECK(s.rows > 0 && s.first_position >= 0, "step plan with a slice without rows or position");
+    LLM_TP_CHECK(s.rows > 0 && s.first_position >= 0 && s.adapter >= kNoAdapter,
+                 "step plan with a slice without rows, position or adapter");
     rows += static_cast<std::size_t>(s.rows);
   }
   LLM_TP_CHECK(rows == plan.tokens.size(), "step plan whose slices do not cover its tokens");

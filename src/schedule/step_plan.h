@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "base/adapter_id.h"
 #include "base/ids.h"
 #include "decoding/score_list.h"
 #include "decoding/strategy.h"
@@ -15,6 +16,7 @@ struct PlanSlice {
   std::int32_t rows = 0;
   std::int32_t first_position = 0;
   std::int32_t prompt_tokens = 0;  // of the sequence; rotary embeddings may depend on it
+  AdapterId adapter = kNoAdapter;
 };
 
 /// The pages of a slice in one cache.

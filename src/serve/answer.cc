@@ -17,8 +17,8 @@ Json usage_json(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
-Json head(const Call& call, const ServedModel& model, const char* object) {
-  return {{"id", call.id}, {"object", object}, {"created", call.created}, {"model", model.name()}};
+Json head(const Call& call, const char* object) {
+  return {{"id", call.id}, {"object", object}, {"created", call.created}, {"model", call.model}};
 }
 
 ScoredToken scored(const Completion::Token& token) { return {token.id, token.logprob, token.top}; }
@@ -115,7 +115,7 @@ Json Answer::embeddings() const {
   const std::int64_t tokens = usage().prompt_tokens;
   return {{"object", "list"},
           {"data", std::move(data)},
-          {"model", model_.name()},
+          {"model", call_.model},
           {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
 }
 
@@ -144,7 +144,7 @@ std::string Answer::body() const {
     rendered["finish_reason"] = completion.finish_reason();
     choices.push_back(std::move(rendered));
   }
-  Json body = head(call_, model_, is_chat(call_) ? "chat.completion" : "text_completion");
+  Json body = head(call_, is_chat(call_) ? "chat.completion" : "text_completion");
   body["choices"] = std::move(choices);
   body["usage"] = usage_json(usage());
   return to_text(body);
@@ -157,7 +157,7 @@ std::vector<std::string> StreamRenderer::opening() const {
   std::vector<std::string> chunks;
   if (!is_chat(call_)) return chunks;
   for (std::size_t i = 0; i < offsets_.size(); ++i) {
-    Json chunk = head(call_, model_, "chat.completion.chunk");
+    Json chunk = head(call_, "chat.completion.chunk");
     chunk["choices"] = Json::array({{{"index", i},
                                      {"delta", {{"role", "assistant"}, {"content", ""}}},
                                      {"logprobs", nullptr},
@@ -183,13 +183,13 @@ std::optional<std::string> StreamRenderer::chunk(const AnswerPiece& piece) {
   }
   if (with_ids) choice["token_ids"] = ids_of(piece.tokens);
   choice["finish_reason"] = piece.finish_reason.empty() ? Json() : Json(piece.finish_reason);
-  Json chunk = head(call_, model_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
+  Json chunk = head(call_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
   chunk["choices"] = Json::array({std::move(choice)});
   return to_text(chunk);
 }
 
 std::string StreamRenderer::usage(const Usage& usage) const {
-  Json chunk = head(call_, model_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
+  Json chunk = head(call_, is_chat(call_) ? "chat.completion.chunk" : "text_completion");
   chunk["choices"] = Json::array();
   chunk["usage"] = usage_json(usage);
   return to_text(chunk);

@@ -96,16 +96,21 @@ HttpReply Api::health() const {
 HttpReply Api::models(const std::string& path) const {
   require_ready();
   const ServedModel& model = *model_;
-  const Json entry{{"id", model.name()},
-                   {"object", "model"},
-                   {"created", began_},
-                   {"owned_by", "llm-tp"},
-                   {"max_model_len", model.most_positions()}};
+  Json entries = Json::array();
+  for (const std::string& name : model.names()) {
+    Json entry{{"id", name},
+               {"object", "model"},
+               {"created", began_},
+               {"owned_by", "llm-tp"},
+               {"max_model_len", model.most_positions()}};
+    if (name != model.name()) entry["parent"] = model.name();  // an adapter
+    entries.push_back(std::move(entry));
+  }
   const std::string prefix = "/v1/models/";
-  if (!path.starts_with(prefix)) return json_reply({{"object", "list"}, {"data", Json::array({entry})}});
-  if (path.substr(prefix.size()) != model.name())
-    throw ApiError(404, "no such model; \"" + model.name() + "\" is served here", "model", "model_not_found");
-  return json_reply(entry);
+  if (!path.starts_with(prefix)) return json_reply({{"object", "list"}, {"data", std::move(entries)}});
+  for (const Json& entry : entries)
+    if (entry["id"] == path.substr(prefix.size())) return json_reply(entry);
+  throw ApiError(404, "no such model; \"" + model.name() + "\" is served here", "model", "model_not_found");
 }
 
 HttpReply Api::tokenize(const std::string& body) const {

@@ -184,10 +184,25 @@ std::shared_ptr<Guide> ServedModel::guide_of(const ApiRequest& request,
   }
 }
 
+std::vector<std::string> ServedModel::names() const {
+  std::vector<std::string> names{name_};
+  for (const ModelFiles::Adapter& adapter : files_.adapters) names.push_back(adapter.name);
+  return names;
+}
+
+AdapterId ServedModel::adapter_for(const ApiRequest& request) const {
+  if (!request.model || *request.model == name()) return kNoAdapter;
+  const std::vector<std::string> all = names();
+  const auto at = std::find(all.begin() + 1, all.end(), *request.model);
+  if (at != all.end()) return static_cast<AdapterId>(at - all.begin() - 1);
+  std::string served;
+  for (const std::string& known : all) served += (served.empty() ? "\"" : ", \"") + known + "\"";
+  throw ApiError(404, "the model \"" + *request.model + "\" is not served here; served: " + served, "model",
+                 "model_not_found");
+}
+
 Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
-  if (request.model && *request.model != name())
-    throw ApiError(404, "the model \"" + *request.model + "\" is not served here; \"" + name() + "\" is",
-                   "model", "model_not_found");
+  const AdapterId adapter = adapter_for(request);
   check_ids(request.stop_token_ids, "stop_token_ids");
   for (const auto& [id, bias] : request.logit_bias) check_ids({id}, "logit_bias");
   if (!request.stop.empty()) tokenizer_for("stop");
@@ -222,6 +237,7 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
     for (std::int64_t choice = 0; choice < request.best_of; ++choice) {
       Request sequence = sequence_of(request, static_cast<std::int64_t>(prompt.tokens.size()), seed);
       sequence.prompt = prompt.tokens;
+      sequence.adapter = adapter;
       if (!guide) guide = guide_of(request, sequence.end_ids);
       sequence.guide = guide;
       // Choices of one prompt draw differently; a prompt draws the same whatever stands beside it.
@@ -229,6 +245,7 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
       call.sequences.push_back(std::move(sequence));
     }
   call.id = random_id(id_prefix(request.endpoint));
+  call.model = request.model.value_or(name());
   call.created = std::time(nullptr);
   call.request = std::move(request);
   return call;

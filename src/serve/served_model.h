@@ -20,6 +20,7 @@ struct Call {
     std::string text;  // where it came as text or messages
   };
   ApiRequest request;
+  std::string model;  // as the answer names it: the model, or one of its adapters
   std::vector<Prompt> prompts;
   std::vector<Request> sequences;  // choices of the first prompt, then of the next
   std::string id;                  // "cmpl-…"
@@ -35,6 +36,8 @@ class ServedModel {
 
   /// As clients name it: the last part of the model's path.
   const std::string& name() const noexcept { return name_; }
+  /// Names that a request's `model` may have: name(), then those of the adapters.
+  std::vector<std::string> names() const;
   const Tokenizer* tokenizer() const noexcept { return files_.tokenizer.get(); }
   std::int64_t vocabulary() const noexcept { return files_.shape.vocabulary; }
   std::int64_t most_positions() const noexcept { return most_positions_; }
@@ -55,6 +58,7 @@ class ServedModel {
   void check_ids(const std::vector<TokenId>& ids, const char* field) const;
   const Tokenizer& tokenizer_for(const char* field) const;
   void check_length(Endpoint endpoint, std::int64_t length, bool goes_on) const;
+  AdapterId adapter_for(const ApiRequest& request) const;
   Request sequence_of(const ApiRequest& request, std::int64_t prompt_length, std::uint64_t seed) const;
 
   const ModelFiles& files_;

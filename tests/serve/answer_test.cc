@@ -7,6 +7,8 @@
 #include "harbour.h"
 #include "serve/api_error.h"
 #include "serve/json_text.h"
+#include "temporary_folder.h"
+#include "tests/support/peft_folder.h"
 
 namespace llm_tp {
 namespace {
@@ -55,6 +57,27 @@ TEST_F(AnswerTest, ChoicesOfSeveralPromptsComeInOrder) {
   }
   EXPECT_EQ(body["usage"]["total_tokens"].get<int>(),
             body["usage"]["prompt_tokens"].get<int>() + body["usage"]["completion_tokens"].get<int>());
+}
+
+TEST_F(AnswerTest, AnAdapterIsAModelOfItsOwnName) {
+  const TemporaryFolder folder;
+  PeftFolder(files_.shape, {"q_proj"}, 4, 1).write(folder / "poet");
+  files_.open_adapters({{"poet", folder / "poet"}}, "");
+  EXPECT_EQ(model_.names(), (std::vector<std::string>{"hf", "poet"}));
+  const Call adapted = call(R"({"prompt":"The gull","model":"poet","max_tokens":1})");
+  EXPECT_EQ(adapted.sequences[0].adapter, 0);
+  Answer answer(adapted, model_);
+  say(answer, 0, " a");
+  EXPECT_EQ(Json::parse(answer.body())["model"], "poet");
+  for (const char* body : {R"({"prompt":"The gull","model":"hf"})", R"({"prompt":"The gull"})"})
+    EXPECT_EQ(call(body).sequences[0].adapter, kNoAdapter);
+  try {
+    call(R"({"prompt":"The gull","model":"bard"})");
+    ADD_FAILURE() << "no error";
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status(), 404);
+    EXPECT_NE(std::string(error.what()).find("\"hf\", \"poet\""), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(AnswerTest, TheBestOfSeveralIsAnswered) {
