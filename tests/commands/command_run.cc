@@ -1,12 +1,15 @@
 #include "command_run.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -156,11 +159,13 @@ Ended RunningRanks::end() {
   return ended;
 }
 
-bool is_gone(pid_t process) {
-  const std::string status = content("/proc/" + std::to_string(process) + "/stat");
-  const auto name_end = status.rfind(')');
-  return name_end == std::string::npos || status.compare(name_end, 4, ") Z ") == 0 ||
-         status.compare(name_end, 4, ") X ") == 0;
+bool ends_soon(pid_t process) {
+  const int handle = static_cast<int>(::syscall(SYS_pidfd_open, process, 0));
+  if (handle < 0) return errno == ESRCH;
+  pollfd end{handle, POLLIN, 0};
+  const bool ended = ::poll(&end, 1, 10'000) == 1;
+  ::close(handle);
+  return ended;
 }
 
 }  // namespace llm_tp

@@ -46,7 +46,7 @@ class RunningRanks {
   std::string folder_, said_;
 };
 
-/// The process is gone, or waits for its parent to take notice.
-bool is_gone(pid_t process);
+/// The process has ended, or ends within ten seconds: a launcher may be gone before the last of its ranks.
+bool ends_soon(pid_t process);
 
 }  // namespace llm_tp
