@@ -29,6 +29,7 @@ for source in tests/fuzz/fuzz_*.cc; do
       for folder in tests/golden/models/*/ tests/engine/shapes/*/; do cp "$folder/config.json" "$corpus/$(basename "$folder").json"; done
       cp tests/golden/quant/gguf/Q4_0.gguf "$corpus"
       ;;
+    fuzz_adapter_config) echo '{"peft_type":"LORA","task_type":"CAUSAL_LM","r":8,"lora_alpha":16,"use_rslora":true,"bias":"none","target_modules":["q_proj"],"rank_pattern":{"q_proj":4},"alpha_pattern":{"q_proj":2.5}}' >"$corpus/lora.json" ;;
     fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
     fuzz_openai_request)  # the first byte chooses the endpoint
       for n in 0 1 2 3 4; do printf "\\x0$n%s" '{"prompt":"a","messages":[{"role":"user","content":"b"}]}' >"$corpus/$n"; done ;;

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "base/error.h"
 #include "text/chat_template.h"
 #include "text_support.h"
 
@@ -20,6 +21,24 @@ std::string repeated(const std::string& text, int count) {
 void expect_refused(const std::string& source, const std::string& message) {
   SCOPED_TRACE(source.substr(0, 200));
   expect_error(ExitCode::kBadData, message, [&] { ChatTemplate(source).render("[]", ChatOptions{}); });
+}
+
+TEST(ChatTemplateLimits, NumbersBeyondTheRangeOfFloatsAreInfiniteOrZeroAsInPython) {
+  EXPECT_EQ(ChatTemplate("{{ 1e400 }} {{ -1e400 }} {{ 1e-400 }}").render("[]", ChatOptions{}),
+            "inf -inf 0.0");
+  for (const char* source :
+       {"{{ 1e400|int }}", "{{ (1e400 - 1e400)|int }}", "{{ 1e400 // 1 }}", "{{ 1e400 % 2 }}",
+        "{{ 'a' * 1e400 }}", "{{ range(1e400) }}", "{{ '%d' % 1e400 }}", "{{ 1e400|round }}",
+        "{{ 1e30|int }}", "{{ 1e30 // 1 }}", "{{ 'abc'[1e400] }}", "{{ 'abc'[:1e400] }}",
+        "{{ 1e400|tojson }}", "{{ 1e300 ** 9 }}", "{{ '%c' % 1e400 }}", "{{ 'a'|indent(1e400) }}",
+        "{{ 'abc'|truncate(1e400) }}", "{{ '%*d' % (1e400, 1) }}"}) {
+    SCOPED_TRACE(source);
+    try {
+      ChatTemplate(source).render("[]", ChatOptions{});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadData);
+    }
+  }
 }
 
 TEST(ChatTemplateLimits, NoValueIsLargerThan64MiB) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 
 #include "text/jinja/builtins.h"
 
@@ -239,7 +240,7 @@ ExpressionPointer ExpressionParser::primary() {
       return constant(number);
     }
     case TokenKind::kFloat:
-      return constant(std::stod(token.text));
+      return constant(std::strtod(token.text.c_str(), nullptr));  // infinite where too large, as in Python
     default:
       break;
   }
