@@ -173,14 +173,6 @@ EarlyStopping early_stopping_of(EarlyStopChoice choice) {
 void set_decoding_options(const GenerationConfig& g, const ModelFiles& files, Request& request) {
   refuse_conflicts(g, request);
   set_processors(g, IdReader(files.shape.vocabulary), request.processors);
-  SamplingSettings& sampling = request.sampling;
-  sampling.top_k = static_cast<std::int32_t>(g.top_k.value_or(0));
-  sampling.top_p = static_cast<float>(g.top_p.value_or(1));
-  sampling.min_p = static_cast<float>(g.min_p.value_or(0));
-  sampling.typical_p = static_cast<float>(g.typical_p.value_or(1));
-  sampling.epsilon_cutoff = static_cast<float>(g.epsilon_cutoff.value_or(0));
-  sampling.eta_cutoff = static_cast<float>(g.eta_cutoff.value_or(0));
-  sampling.renormalise = g.renormalize_logits ? 1 : 0;
   request.choices = static_cast<std::int32_t>(g.n.value_or(1));
   request.speculation = {kind_of(g.speculative),
                          static_cast<std::int32_t>(g.num_speculative_tokens.value_or(8))};

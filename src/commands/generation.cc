@@ -46,7 +46,7 @@ GenerationPlan GenerationPlan::of(const EngineConfig& config, const ModelFiles& 
   GenerationPlan plan;
   const GenerationConfig g = with_defaults(config.generation, files.generation, plan.used_defaults);
   Request& request = plan.request;
-  request.sampling.temperature = static_cast<float>(g.temperature.value_or(0));
+  request.sampling = sampling_of(g);
   request.sampling.seed = g.seed ? static_cast<std::uint64_t>(*g.seed) : std::random_device{}();
   request.min_tokens = static_cast<std::int32_t>(g.min_tokens.value_or(0));
   request.max_tokens = static_cast<std::int32_t>(g.max_tokens.value_or(std::max(256, request.min_tokens)));

@@ -189,4 +189,17 @@ GenerationConfig with_defaults(GenerationConfig settings, const GenerationDefaul
   return settings;
 }
 
+SamplingSettings sampling_of(const GenerationConfig& settings) {
+  SamplingSettings sampling;
+  sampling.temperature = static_cast<float>(settings.temperature.value_or(0));
+  sampling.top_k = static_cast<std::int32_t>(settings.top_k.value_or(0));
+  sampling.top_p = static_cast<float>(settings.top_p.value_or(1));
+  sampling.min_p = static_cast<float>(settings.min_p.value_or(0));
+  sampling.typical_p = static_cast<float>(settings.typical_p.value_or(1));
+  sampling.epsilon_cutoff = static_cast<float>(settings.epsilon_cutoff.value_or(0));
+  sampling.eta_cutoff = static_cast<float>(settings.eta_cutoff.value_or(0));
+  sampling.renormalise = settings.renormalize_logits ? 1 : 0;
+  return sampling;
+}
+
 }  // namespace llm_tp

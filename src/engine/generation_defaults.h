@@ -6,6 +6,7 @@
 
 #include "base/ids.h"
 #include "config/engine_config.h"
+#include "decoding/settings.h"
 
 namespace llm_tp {
 
@@ -34,5 +35,8 @@ std::vector<TokenId> token_ids_of(const std::string& file, const char* key);
 /// what was taken and what was left aside, for the log: "temperature 0.8, top_p 0.95".
 GenerationConfig with_defaults(GenerationConfig settings, const GenerationDefaults& defaults,
                                std::string& used);
+
+/// What shapes the draws of such settings; the seed is the caller's.
+SamplingSettings sampling_of(const GenerationConfig& settings);
 
 }  // namespace llm_tp

@@ -129,14 +129,8 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
   std::string unused;
   const GenerationConfig settings = with_defaults(wanted, defaults, unused);
 
-  SamplingSettings& sampling = sequence.sampling;
-  sampling.temperature = static_cast<float>(settings.temperature.value_or(0));
-  sampling.top_k = static_cast<std::int32_t>(settings.top_k.value_or(0));
-  sampling.top_p = static_cast<float>(settings.top_p.value_or(1));
-  sampling.min_p = static_cast<float>(settings.min_p.value_or(0));
-  sampling.typical_p = static_cast<float>(settings.typical_p.value_or(1));
-  sampling.epsilon_cutoff = static_cast<float>(settings.epsilon_cutoff.value_or(0));
-  sampling.eta_cutoff = static_cast<float>(settings.eta_cutoff.value_or(0));
+  sequence.sampling = sampling_of(settings);
+  sequence.sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
   ProcessorSettings& processors = sequence.processors;
   processors.presence_penalty = static_cast<float>(request.presence_penalty);
   processors.frequency_penalty = static_cast<float>(request.frequency_penalty);
@@ -146,7 +140,6 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
   processors.begin_suppress = settings.begin_suppress_tokens;
   processors.bad_words = defaults.bad_words_ids;
   for (const auto& [id, bias] : request.logit_bias) processors.sequence_bias.push_back({{id}, bias});
-  sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
 
   check_length(request.endpoint, prompt_length, request.max_tokens.value_or(1) > 0);
   const std::int64_t room = most_positions_ - prompt_length;
