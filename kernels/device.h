@@ -148,6 +148,11 @@ class DeviceBackend {
   virtual TensorView on_host(TensorView tensor);
   /// out [S,H] = the rows of x [T,H] with these numbers, in this order. out must not alias x.
   virtual void gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows);
+  /// Threads of this rank that share work of the host.
+  virtual int host_threads() const noexcept { return 1; }
+  /// Calls body(chunk, thread), thread < host_threads(), once for every chunk of [0, chunks), several at
+  /// once. Returns when all are done; the first exception reaches the caller.
+  virtual void run_on_host(int chunks, const std::function<void(int chunk, int thread)>& body);
 
   /// Bytes that pack() will take for spec.
   virtual std::int64_t packed_bytes(const WeightSpec& spec) const = 0;

@@ -24,6 +24,10 @@ class CpuBackend : public DeviceBackend {
 
   std::string description() const override;
   DeviceBuffer allocate(std::size_t bytes) override;
+  int host_threads() const noexcept override { return pool_->threads(); }
+  void run_on_host(int chunks, const std::function<void(int chunk, int thread)>& body) override {
+    pool_->run(chunks, body);
+  }
 
   std::int64_t packed_bytes(const WeightSpec& spec) const override;
   std::unique_ptr<PackedWeight> pack(const WeightSpec& spec, const RowReader& read) override;

@@ -46,7 +46,7 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
     }
     return;
   }
-  // The listed ids are ascending: those of this rank are one run.
+  // The listed ids are ascending: those of this part are one run.
   auto at = std::lower_bound(words.begin(), words.end(), begin);
   const auto end = std::lower_bound(at, words.end(), static_cast<std::uint32_t>(vocabulary.end));
   if (kind == MaskKind::kForbidden) {
@@ -59,6 +59,21 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
     next = *at - begin + 1;
   }
   std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.end(), kForbidden);
+}
+
+/// The Gumbel maximum over the part's tokens. A key is above `best` only where -log(u) < e^(score/T - best),
+/// and 1 - u is below -log(u): most tokens are decided by their random bits alone.
+void draw(RowCandidates& found, std::span<const float> scores, TokenId first, const RowRequest& request) {
+  const double scale = 1.0 / request.sampling.temperature;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] == kForbidden) continue;
+    const auto id = first + static_cast<TokenId>(i);
+    const double tempered = scores[i] * scale;
+    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, id);
+    if (found.drawn.id >= 0 && draw.cannot_reach(found.drawn_key - tempered)) continue;
+    const double key = tempered + draw.value();
+    if (found.drawn.id < 0 || key > found.drawn_key) found.drawn = {id, scores[i], 0}, found.drawn_key = key;
+  }
 }
 
 }  // namespace
@@ -87,53 +102,37 @@ std::vector<ExpSum> CandidateFinder::sums(std::span<const float> scores, float s
   return result;
 }
 
-void CandidateFinder::adjust(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
-                             double normaliser) {
+void CandidateFinder::adjust(Range part, std::span<const float> logits, const ScoreList& list,
+                             const RowRequest& request, double normaliser) {
   scores_.assign(logits.begin(), logits.end());
   if (request.normalised != 0)
     for (float& score : scores_) score = static_cast<float>(score - normaliser);
   for (const Adjustment& a : list.adjustments_of(request)) {
     if (a.op == Adjustment::Op::kForbidAll) {
       std::fill(scores_.begin(), scores_.end(), kForbidden);
-    } else if (vocabulary_.contains(a.id)) {
-      float& score = scores_[static_cast<std::size_t>(a.id - vocabulary_.begin)];
+    } else if (part.contains(a.id)) {
+      float& score = scores_[static_cast<std::size_t>(a.id - part.begin)];
       score = adjusted(score, a);
     }
   }
-  if (request.mask != MaskKind::kNone) apply_mask(scores_, vocabulary_, request.mask, list.mask_of(request));
+  if (request.mask != MaskKind::kNone) apply_mask(scores_, part, request.mask, list.mask_of(request));
 }
 
-/// The Gumbel maximum over this rank's tokens. A key is above `best` only where -log(u) < e^(score/T - best),
-/// and 1 - u is below -log(u): most tokens are decided by their random bits alone.
-void CandidateFinder::draw(RowCandidates& found, std::span<const float> scores,
-                           const RowRequest& request) const {
-  const double scale = 1.0 / request.sampling.temperature;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] == kForbidden) continue;
-    const auto id = static_cast<TokenId>(vocabulary_.begin) + static_cast<TokenId>(i);
-    const double tempered = scores[i] * scale;
-    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, id);
-    if (found.drawn.id >= 0 && draw.cannot_reach(found.drawn_key - tempered)) continue;
-    const double key = tempered + draw.value();
-    if (found.drawn.id < 0 || key > found.drawn_key) found.drawn = {id, scores[i], 0}, found.drawn_key = key;
-  }
-}
-
-RowCandidates CandidateFinder::read(std::span<const float> logits, const ScoreList& list,
+RowCandidates CandidateFinder::read(Range part, std::span<const float> logits, const ScoreList& list,
                                     const RowRequest& request, double normaliser, std::int64_t most) {
   RowCandidates found;
-  const auto first = static_cast<TokenId>(vocabulary_.begin);
+  const auto first = static_cast<TokenId>(part.begin);
   found.logit_sums = sums(logits, 1.0f);
   found.top = best_of(logits, first, request.best);
-  if (vocabulary_.contains(request.target)) {
-    const float logit = logits[static_cast<std::size_t>(request.target - vocabulary_.begin)];
+  if (part.contains(request.target)) {
+    const float logit = logits[static_cast<std::size_t>(request.target - part.begin)];
     found.target = {request.target, logit, logit};
   }
   if (request.whole == WholeKind::kLogits) found.whole.assign(logits.begin(), logits.end());
 
   std::span<const float> scores = logits;
   if (request.adjusts()) {
-    adjust(logits, list, request, normaliser);
+    adjust(part, logits, list, request, normaliser);
     scores = scores_;
   }
   const SamplingSettings& sampling = request.sampling;
@@ -143,7 +142,7 @@ RowCandidates CandidateFinder::read(std::span<const float> logits, const ScoreLi
   if (wants_sums && !request.samples_freely() && (request.adjusts() || scale != 1.0f))
     found.score_sums = sums(scores, scale);
   if (request.samples_freely()) {
-    draw(found, scores, request);
+    draw(found, scores, first, request);
   } else {
     found.best = best_of(scores, first, most);
     found.all = found.best.size() == scores.size();

@@ -11,38 +11,35 @@
 
 namespace llm_tp {
 
-/// What one rank says about one scored row.
+/// What is known of one scored row from one part of the vocabulary.
 struct RowCandidates {
   std::vector<Candidate> best;     // by score, with every tie of the last one
-  bool all = false;                // best holds all of the rank's rows
+  bool all = false;                // best holds all of the part's rows
   std::vector<Candidate> top;      // RowRequest::best of them, by logit
   std::vector<ExpSum> logit_sums;  // a run of `rows_per_sum` each, of the model's logits
   std::vector<ExpSum> score_sums;  // of scores / temperature, where they are needed and differ
-  Candidate drawn;                 // samples_freely: the Gumbel maximum; id -1 where the rank has no rows
+  Candidate drawn;                 // samples_freely: the Gumbel maximum; id -1 where the part has no rows
   double drawn_key = 0;            // score / temperature + gumbel
-  Candidate target;                // id -1 where the target is not on this rank
+  Candidate target;                // id -1 where the target is not in the part
   std::vector<float> whole;        // logits, where they are wanted
 };
 
-/// Looks at one row on one rank: reports the logits, then applies the processors' adjustments and the mask to
-/// this rank's scores, and finds the candidates. Keeps room between calls. Not thread-safe.
+/// Looks at a part of one row: reports the logits, then applies the processors' adjustments and the mask to
+/// the scores, and finds the candidates. Keeps room between calls. Not thread-safe.
 class CandidateFinder {
  public:
-  /// vocabulary: the rank's rows; rows_per_sum divides vocabulary.begin.
-  CandidateFinder(Range vocabulary, std::int64_t rows_per_sum)
-      : vocabulary_(vocabulary), rows_per_sum_(rows_per_sum) {}
+  explicit CandidateFinder(std::int64_t rows_per_sum) : rows_per_sum_(rows_per_sum) {}
   std::vector<ExpSum> sums(std::span<const float> scores, float scale) const;
-  /// normaliser: log-sum-exp of the row's logits, read where the row is `normalised`. most: so many of the
-  /// best are wanted.
-  RowCandidates read(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
-                     double normaliser, std::int64_t most);
+  /// logits: of the tokens [part.begin, part.end), part.begin a multiple of rows_per_sum. normaliser:
+  /// log-sum-exp of the whole row's logits, read where the row is `normalised`. most: so many of the best are
+  /// wanted.
+  RowCandidates read(Range part, std::span<const float> logits, const ScoreList& list,
+                     const RowRequest& request, double normaliser, std::int64_t most);
 
  private:
-  void adjust(std::span<const float> logits, const ScoreList& list, const RowRequest& request,
+  void adjust(Range part, std::span<const float> logits, const ScoreList& list, const RowRequest& request,
               double normaliser);
-  void draw(RowCandidates& found, std::span<const float> scores, const RowRequest& request) const;
 
-  Range vocabulary_;
   std::int64_t rows_per_sum_;
   std::vector<float> scores_;
 };

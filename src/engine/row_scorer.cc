@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -10,12 +11,29 @@
 
 namespace llm_tp {
 
-RowScorer::RowScorer(Communicator& ranks, ControlChannel& control, Range vocabulary_rows,
+namespace {
+
+/// Cuts a rank's vocabulary into at most `parts` of whole units.
+std::vector<Range> cut(Range rows, std::int64_t unit, std::int64_t parts) {
+  const std::int64_t units = (rows.size() + unit - 1) / unit;
+  parts = std::clamp<std::int64_t>(units, 1, parts);
+  std::vector<Range> result;
+  for (std::int64_t p = 0; p < parts; ++p)
+    result.push_back({rows.begin + units * p / parts * unit,
+                      std::min(rows.end, rows.begin + units * (p + 1) / parts * unit)});
+  return result;
+}
+
+}  // namespace
+
+RowScorer::RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, Range vocabulary_rows,
                      std::int64_t vocabulary)
-    : ranks_(ranks),
+    : ops_(ops),
+      ranks_(ranks),
       control_(control),
+      rows_(vocabulary_rows),
       vocabulary_(vocabulary),
-      reader_(vocabulary_rows, vocabulary_unit(vocabulary)) {}
+      finders_(static_cast<std::size_t>(ops.host_threads()), CandidateFinder(vocabulary_unit(vocabulary))) {}
 
 /// Log-sum-exp of the logits of those rows whose processors work on log-probabilities: all ranks need it
 /// before they can apply them.
@@ -23,9 +41,16 @@ std::vector<double> RowScorer::normalisers(std::span<const RowRequest> requests,
   std::vector<double> values(requests.size(), 0.0);
   if (std::none_of(requests.begin(), requests.end(), [](const RowRequest& r) { return r.normalised != 0; }))
     return values;
+  std::vector<std::vector<ExpSum>> sums(requests.size());
+  ops_.run_on_host(static_cast<int>(requests.size()), [&](int i, int thread) {
+    const RowRequest& r = requests[static_cast<std::size_t>(i)];
+    if (r.normalised != 0)
+      sums[static_cast<std::size_t>(i)] =
+          finders_[static_cast<std::size_t>(thread)].sums(logits_of(r.row), 1.0f);
+  });
   ByteWriter mine;
-  for (const RowRequest& r : requests)
-    if (r.normalised != 0) mine.list(reader_.sums(logits_of(r.row), 1.0f));
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    if (requests[i].normalised != 0) mine.list(sums[i]);
   const auto gathered = ranks_.gather(mine.take());
   std::vector<ByteReader> readers;
   for (const auto& bytes : gathered) readers.emplace_back(bytes);
@@ -51,11 +76,7 @@ std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin
   std::vector<std::uint32_t> open(requests.size());
   std::iota(open.begin(), open.end(), 0u);
   for (int round = 0; !open.empty(); ++round) {
-    std::vector<RowCandidates> mine;
-    for (const std::uint32_t i : open)
-      mine.push_back(reader_.read(logits_of(requests[i].row), list, requests[i], normaliser[i],
-                                  candidates_in_round(requests[i], round)));
-    const auto gathered = ranks_.gather(to_bytes(mine));
+    const auto gathered = ranks_.gather(to_bytes(read(list, requests, open, normaliser, round, logits_of)));
     const bool last = std::none_of(open.begin(), open.end(), [&](std::uint32_t i) {
       return may_need_another_round(requests[i], round);
     });
@@ -65,6 +86,30 @@ std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin
     open = broadcast(std::move(undecided));
   }
   return results;
+}
+
+/// What this rank's threads find in the open rows: of each all its parts, one after the other. To choose() a
+/// part is what another rank's candidates are, so the outcome does not depend on their number.
+std::vector<RowCandidates> RowScorer::read(const ScoreList& list, std::span<const RowRequest> requests,
+                                           std::span<const std::uint32_t> open,
+                                           std::span<const double> normaliser, int round,
+                                           const LogitsOf& logits_of) {
+  constexpr std::int64_t kMostParts = 8;  // every part sends as many candidates as a rank would
+  const std::int64_t threads = ops_.host_threads(), rows = std::ssize(open);
+  const auto parts =
+      cut(rows_, vocabulary_unit(vocabulary_), std::clamp<std::int64_t>(threads / rows, 1, kMostParts));
+  std::vector<RowCandidates> found(open.size() * parts.size());
+  ops_.run_on_host(static_cast<int>(found.size()), [&](int item, int thread) {
+    const auto at = static_cast<std::size_t>(item);
+    const std::uint32_t i = open[at / parts.size()];
+    const Range part = parts[at % parts.size()];
+    const auto logits = logits_of(requests[i].row)
+                            .subspan(static_cast<std::size_t>(part.begin - rows_.begin),
+                                     static_cast<std::size_t>(part.size()));
+    found[at] = finders_[static_cast<std::size_t>(thread)].read(
+        part, logits, list, requests[i], normaliser[i], candidates_in_round(requests[i], round));
+  });
+  return found;
 }
 
 /// Results of those of the open rows that the ranks' candidates decide; returns the others.
@@ -77,7 +122,11 @@ std::vector<std::uint32_t> RowScorer::choose_rows(std::span<const RowRequest> re
   std::vector<std::uint32_t> undecided;
   for (std::size_t k = 0; k < open.size(); ++k) {
     std::vector<RowCandidates> row;
-    for (auto& rank : by_rank) row.push_back(std::move(rank[k]));
+    for (auto& rank : by_rank) {
+      const std::size_t parts = rank.size() / open.size();
+      std::move(rank.begin() + static_cast<std::ptrdiff_t>(k * parts),
+                rank.begin() + static_cast<std::ptrdiff_t>((k + 1) * parts), std::back_inserter(row));
+    }
     auto chosen = choose(requests[open[k]], row, vocabulary_);
     if (chosen)
       results[open[k]] = std::move(*chosen);

@@ -7,16 +7,19 @@
 #include "comm/control_channel.h"
 #include "decoding/candidates.h"
 #include "decoding/sampler.h"
+#include "kernels/device.h"
 
 namespace llm_tp {
 
 /// Turns the logits of scored rows, spread over the ranks by vocabulary rows, into results on rank 0: every
 /// rank reads its own part and sends a few candidates. Where those cannot decide a row, rank 0 asks for more
-/// of them. All ranks call it with the same list. One thread a rank.
+/// of them. All ranks call it with the same list. One thread calls; a rank's rows, or where they are few
+/// parts of its vocabulary, are read by all its threads.
 class RowScorer {
  public:
   /// vocabulary_rows: this rank's; of `vocabulary` in all.
-  RowScorer(Communicator& ranks, ControlChannel& control, Range vocabulary_rows, std::int64_t vocabulary);
+  RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, Range vocabulary_rows,
+            std::int64_t vocabulary);
   /// The requests [begin, end) of the list; logits_of(row) is this rank's part of a step's row. On rank 0: a
   /// result for each, without states. Elsewhere: empty.
   std::vector<RowResult> score(const ScoreList& list, std::size_t begin, std::size_t end,
@@ -24,6 +27,9 @@ class RowScorer {
 
  private:
   using LogitsOf = std::function<std::span<const float>(std::int32_t row)>;
+  std::vector<RowCandidates> read(const ScoreList& list, std::span<const RowRequest> requests,
+                                  std::span<const std::uint32_t> open, std::span<const double> normaliser,
+                                  int round, const LogitsOf& logits_of);
   std::vector<double> normalisers(std::span<const RowRequest> requests, const LogitsOf& logits_of);
   std::vector<std::uint32_t> choose_rows(std::span<const RowRequest> requests,
                                          std::span<const std::uint32_t> open,
@@ -31,10 +37,12 @@ class RowScorer {
                                          std::vector<RowResult>& results) const;
   std::vector<std::uint32_t> broadcast(std::vector<std::uint32_t> rows);
 
+  DeviceBackend& ops_;
   Communicator& ranks_;
   ControlChannel& control_;
+  Range rows_;  // of the vocabulary, this rank's
   std::int64_t vocabulary_;
-  CandidateFinder reader_;
+  std::vector<CandidateFinder> finders_;  // of each thread
 };
 
 }  // namespace llm_tp

@@ -78,7 +78,7 @@ StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, 
                        ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
     : models_(std::move(models)), ops_(ops), ranks_(ranks), weights_and_kv_(weights_and_kv) {
   for (const ModelWithCaches& m : models_)
-    scorers_.emplace_back(ranks, control, m.model->share().vocab_rows, vocabulary);
+    scorers_.emplace_back(ops, ranks, control, m.model->share().vocab_rows, vocabulary);
 }
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {

@@ -13,6 +13,7 @@
 #include "comm/local_group.h"
 #include "decoding/row_maker.h"
 #include "engine/row_scorer.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "model/shard_plan.h"
 
 namespace llm_tp {
@@ -124,7 +125,8 @@ std::vector<RowResult> over_ranks(const std::vector<float>& scores, const Settin
     const ScoreList list = ScoreList::read(in, 1);
     const Range& own = units[static_cast<std::size_t>(ranks.rank())];
     const Range rows{std::min(own.begin * unit, vocabulary), std::min(own.end * unit, vocabulary)};
-    RowScorer scorer(ranks, control, rows, vocabulary);
+    CpuBackend ops({.threads = 2});
+    RowScorer scorer(ops, ranks, control, rows, vocabulary);
     const std::span<const float> part = std::span(scores).subspan(static_cast<std::size_t>(rows.begin),
                                                                   static_cast<std::size_t>(rows.size()));
     auto got = scorer.score(list, 0, list.rows.size(), [&](std::int32_t) { return part; });

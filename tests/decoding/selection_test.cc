@@ -41,17 +41,16 @@ RowResult over_ranks(const std::vector<float>& logits, const std::vector<Range>&
                      const RowRequest& request, bool everything) {
   const auto look = [&](std::int64_t most) {
     std::vector<std::vector<ExpSum>> sums;
-    std::vector<CandidateFinder> finders;
-    for (const Range& r : ranks) finders.emplace_back(r, kUnit);
+    CandidateFinder finder(kUnit);
     const auto part = [&](const Range& r) {
       return std::span(logits).subspan(static_cast<std::size_t>(r.begin), static_cast<std::size_t>(r.size()));
     };
-    for (std::size_t i = 0; i < ranks.size(); ++i) sums.push_back(finders[i].sums(part(ranks[i]), 1.0F));
+    for (std::size_t i = 0; i < ranks.size(); ++i) sums.push_back(finder.sums(part(ranks[i]), 1.0F));
     const std::vector<std::span<const ExpSum>> views(sums.begin(), sums.end());
     const double normaliser = merge_sums(views, 1.0).log_sum_exp;
     std::vector<RowCandidates> found;
     for (std::size_t i = 0; i < ranks.size(); ++i)
-      found.push_back(finders[i].read(part(ranks[i]), list, request, normaliser, most));
+      found.push_back(finder.read(ranks[i], part(ranks[i]), list, request, normaliser, most));
     const auto sent = candidates_from_bytes(to_bytes(found));
     return choose(request, sent, static_cast<std::int64_t>(logits.size()));
   };
@@ -122,10 +121,10 @@ TEST(Selection, TwoRoundsDecideWhereTopPKeepsThousandsOfTokens) {
   RowRequest request;
   request.sampling.temperature = 4;  // the likeliest 256 hold a tenth of the mass
   request.sampling.top_p = 0.5;
-  CandidateFinder finder({0, 20000}, kUnit);
+  CandidateFinder finder(kUnit);
   const auto decided_in = [&](int round) {
     const std::vector<RowCandidates> found{
-        finder.read(logits, {}, request, 0, candidates_in_round(request, round))};
+        finder.read({0, 20000}, logits, {}, request, 0, candidates_in_round(request, round))};
     EXPECT_EQ(found[0].all, round == 2);
     return choose(request, found, 20000).has_value();
   };

@@ -46,7 +46,7 @@ std::vector<RowResult> FakeModel::run(const StepPlan& plan) {
     }
     before = std::move(seen);
   }
-  CandidateFinder finder({0, vocabulary_}, 16);
+  CandidateFinder finder(16);
   std::vector<RowResult> results;
   for (const RowRequest& request : plan.score.rows) {
     const std::vector<float> row_logits = logits(before.at(static_cast<std::size_t>(request.row)));
@@ -54,7 +54,7 @@ std::vector<RowResult> FakeModel::run(const StepPlan& plan) {
     const std::vector<std::span<const ExpSum>> ranks{sums};
     const double normaliser = merge_sums(ranks, 1.0).log_sum_exp;
     const std::vector<RowCandidates> found{
-        finder.read(row_logits, plan.score, request, normaliser, kAllCandidates)};
+        finder.read({0, vocabulary_}, row_logits, plan.score, request, normaliser, kAllCandidates)};
     results.push_back(choose(request, found, vocabulary_).value());
     if (request.state != 0) results.back().state = {row_logits[0] - 4, row_logits[1] - 4, row_logits[2] - 4};
   }
