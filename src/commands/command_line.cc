@@ -16,7 +16,7 @@ struct CommandHelp {
   const char* summary;
   const char* examples;
 };
-constexpr std::array<CommandHelp, 11> kCommands{{
+constexpr std::array<CommandHelp, 12> kCommands{{
     {"generate", "complete a prompt and stream the text",
      "  llm-tp --model models/harbour/hf --prompt 'Once upon a time'\n"
      "  mpirun -np 4 llm-tp --config 70b.yaml --prompt-file question.txt --max-tokens 400\n"
@@ -43,6 +43,9 @@ constexpr std::array<CommandHelp, 11> kCommands{{
     {"batch", "answer a file of requests in OpenAI's batch format; started again, it resumes",
      "  mpirun -np 4 llm-tp batch --model m.gguf --input in.jsonl --output out.jsonl --stop-after 3h50m\n"},
     {"serve", "OpenAI's HTTP API", "  mpirun -np 4 llm-tp serve --model m.gguf --port 8000 --max-batch 16\n"},
+    {"loadtest", "speed and delays of a server under many streams, or at a rate of arrival",
+     "  llm-tp loadtest --url http://127.0.0.1:8000 --streams 1,8,32 --new-tokens 64 --json\n"
+     "  llm-tp loadtest --rates 2,4,8 --seconds 60 --prompt-words 400 --shared-words 300\n"},
     {"config", "show: the resolved configuration with the origin of each key; check: only its errors",
      "  llm-tp config show --config 70b.yaml --threads 4\n  llm-tp config check --config 70b.yaml\n"},
     {"version", "version, build, libraries, instruction set", "  llm-tp version --json\n"},
@@ -90,9 +93,10 @@ std::vector<TokenId> token_list(const std::string& flag, const std::string& text
 }
 
 /// Flags of a section that is named after a command belong to that command alone; requests of batch and serve
-/// bring their own settings of generation, and embed generates nothing.
+/// bring their own settings of generation, embed generates nothing, and loadtest runs no model.
 bool takes_flags_of(const std::string& command, const std::string& section) {
-  if (section == "generation") return command != "batch" && command != "serve" && command != "embed";
+  if (section == "generation")
+    return command != "batch" && command != "serve" && command != "embed" && command != "loadtest";
   return section.empty() || section == command;
 }
 

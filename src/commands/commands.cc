@@ -25,6 +25,7 @@ void run(const Group& group, const CommandLine& line) {
     if (!group.leads()) return;
     if (line.command == "tokenize") tokenize_command(line);
     if (line.command == "inspect") inspect_command(line);
+    if (line.command == "loadtest") loadtest_command(line);
     if (line.command == "config") config_command(line);
     if (line.command == "version") version_command(line);
   });

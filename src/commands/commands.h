@@ -16,6 +16,7 @@ void bench_command(const Group& group, const CommandLine& line);
 // Commands of rank 0 alone.
 void tokenize_command(const CommandLine& line);
 void inspect_command(const CommandLine& line);
+void loadtest_command(const CommandLine& line);
 void config_command(const CommandLine& line);
 void version_command(const CommandLine& line);
 

@@ -97,6 +97,18 @@ struct ServeConfig {
   std::string request_log;                        // path of JSON lines; empty: none
 };
 
+/// Section `loadtest`: the command of that name.
+struct LoadTestConfig {
+  std::string url = "http://127.0.0.1:8000";
+  std::vector<std::int32_t> streams;  // requests at a time, one run each; with no rates either: 1, 8, 32
+  std::vector<double> rates;          // requests a second that arrive at random, one run each
+  std::int64_t seconds = 30;          // in which requests of a run begin
+  std::int64_t prompt_words = 80;     // of each prompt
+  std::int64_t shared_words = 0;      // of them, the same at the beginning of all prompts
+  std::int64_t new_tokens = 64;       // of each answer, at most
+  std::string request;                // more fields of each request, a JSON object; empty: none
+};
+
 /// What a run was asked to do. Every member but the sections is one key of key_table(), which documents,
 /// checks and sets it; values that came through load_config are inside the ranges stated there.
 struct EngineConfig {
@@ -125,6 +137,7 @@ struct EngineConfig {
   EmbedConfig embed;
   BatchConfig batch;
   ServeConfig serve;
+  LoadTestConfig loadtest;
 };
 
 }  // namespace llm_tp

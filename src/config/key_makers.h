@@ -178,10 +178,11 @@ KeyInfo positive_key(Label label, double low, double high, Field field) {
 
 /// Section `generation`.
 void add_generation_keys(std::vector<KeyInfo>& keys);
-/// Sections `batch` and `serve`.
+/// Sections `embed`, `batch`, `serve` and `loadtest`.
 void add_embed_keys(std::vector<KeyInfo>& keys);
 void add_batch_keys(std::vector<KeyInfo>& keys);
 void add_serve_keys(std::vector<KeyInfo>& keys);
+void add_loadtest_keys(std::vector<KeyInfo>& keys);
 
 }  // namespace llm_tp::keys
 

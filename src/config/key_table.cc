@@ -56,7 +56,7 @@ KeyInfo threads_key(Label label) {
 void add_engine_keys(std::vector<KeyInfo>& keys) {
   Choices<std::string> commands;
   for (const char* name : {"generate", "score", "embed", "tokenize", "inspect", "bench", "batch", "serve",
-                           "chat", "doctor", "version"})
+                           "chat", "loadtest", "doctor", "version"})
     commands.emplace_back(name, name);
   keys.push_back(
       choice_key<std::string>({"command", "", "", "What runs where the command line names no command."},
@@ -216,6 +216,7 @@ std::span<const KeyInfo> key_table() {
     add_embed_keys(keys);
     add_batch_keys(keys);
     add_serve_keys(keys);
+    add_loadtest_keys(keys);
     return keys;
   }();
   return table;

@@ -86,4 +86,30 @@ void add_serve_keys(std::vector<KeyInfo>& keys) {
                           "a path", LLM_TP_FIELD(serve.request_log)));
 }
 
+void add_loadtest_keys(std::vector<KeyInfo>& keys) {
+  keys.push_back(text_key({"loadtest.url", "--url", "", "The server: http://HOST:PORT."}, "an http address",
+                          LLM_TP_FIELD(loadtest.url)));
+  keys.push_back(with_list(
+      labelled({"loadtest.streams", "--streams", "requests",
+                "Requests at a time, one run each; with no rates either, 1, 8 and 32."},
+               KeyType::kIntegerList, range_text("a list of whole numbers", "1", "65536")),
+      LLM_TP_FIELD(loadtest.streams), [](const std::string& text) { return parse_integer(text, 1, 65536); }));
+  keys.push_back(with_list(
+      labelled({"loadtest.rates", "--rates", "requests/s", "Rates at which requests arrive, one run each."},
+               KeyType::kNumberList, range_text("a list of numbers", "0.001", "100000")),
+      LLM_TP_FIELD(loadtest.rates),
+      [](const std::string& text) { return parse_number(text, 0.001, 100000); }));
+  keys.push_back(integer_key({"loadtest.seconds", "--seconds", "seconds", "Time in which requests begin."}, 1,
+                             86400, LLM_TP_FIELD(loadtest.seconds)));
+  keys.push_back(integer_key({"loadtest.prompt_words", "--prompt-words", "words", "Length of each prompt."},
+                             1, 1000000, LLM_TP_FIELD(loadtest.prompt_words)));
+  keys.push_back(integer_key({"loadtest.shared_words", "--shared-words", "words",
+                              "So many words at the beginning of every prompt are the same."},
+                             0, 1000000, LLM_TP_FIELD(loadtest.shared_words)));
+  keys.push_back(integer_key({"loadtest.new_tokens", "--new-tokens", "tokens", "Longest answer."}, 1, 1000000,
+                             LLM_TP_FIELD(loadtest.new_tokens)));
+  keys.push_back(text_key({"loadtest.request", "--request", "", "More fields of each request."},
+                          "a JSON object, as {\"temperature\": 0.8}", LLM_TP_FIELD(loadtest.request)));
+}
+
 }  // namespace llm_tp::keys

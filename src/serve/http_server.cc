@@ -1,4 +1,4 @@
-// The only file that includes Boost.
+// The only file of the server that includes Boost.
 #include "serve/http_server.h"
 
 #include <sys/resource.h>

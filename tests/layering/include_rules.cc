@@ -23,11 +23,13 @@ const std::map<std::string, Folders, std::less<>>& allowed_folders() {
       {"model", {"weights", "kernels", "comm"}},
       {"engine", {"model", "schedule", "decoding", "comm", "kernels", "text", "weights", "config"}},
       {"serve", {"engine", "model", "schedule", "decoding", "comm", "kernels", "text", "weights", "config"}},
+      {"client", {"config"}},
       {"commands",
-       {"serve", "engine", "model", "schedule", "decoding", "comm", "kernels", "text", "weights", "config"}},
-      {"main",
-       {"commands", "serve", "engine", "model", "schedule", "decoding", "comm", "kernels", "text", "weights",
+       {"serve", "client", "engine", "model", "schedule", "decoding", "comm", "kernels", "text", "weights",
         "config"}},
+      {"main",
+       {"commands", "serve", "client", "engine", "model", "schedule", "decoding", "comm", "kernels", "text",
+        "weights", "config"}},
   };
   return table;
 }
