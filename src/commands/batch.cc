@@ -64,7 +64,7 @@ void batch_command(const Group& group, const CommandLine& line) {
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double) {
     try {
       const ServedModel model(files, most_positions(leader, context_of(config, files)));
-      EngineService service(leader, config.max_batch);
+      EngineService service(leader);
       summary = job->run(service, model, config.max_batch, stop_reason);
       if (summary.stopped)
         failed.emplace(ExitCode::kTryAgain, std::to_string(summary.completed) +

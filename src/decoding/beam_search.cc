@@ -84,6 +84,7 @@ class BeamSearch final : public Strategy {
 
   void stop(SequenceSet& sequences, std::int32_t) override { drop_all(sequences); }
   bool finished() const override { return running_.empty(); }
+  std::int32_t most_sequences() const override { return settings_.beams; }
 
  private:
   static std::size_t width_of(std::int32_t count) noexcept { return static_cast<std::size_t>(count); }

@@ -68,12 +68,8 @@ class Choices final : public Strategy {
 
   void take(SequenceId id, std::int32_t position, RowResult result, std::vector<Output>& out) override {
     if (position + 1 < prompt_tokens() || settings_.max_tokens == 0) {
-      Output output{0, position, std::move(result), false, std::nullopt, std::nullopt};
-      if (position + 1 == prompt_tokens()) {
-        output.finished = FinishReason::kLength;
-        choices_[0].live = false;
-      }
-      return out.push_back(std::move(output));
+      if (position + 1 == prompt_tokens()) return end_without_tokens(position, result, out);
+      return out.push_back({0, position, std::move(result), false, std::nullopt, std::nullopt});
     }
     // Choices that share the prompt's sequence asked in their order.
     Choice* owner = nullptr;
@@ -111,12 +107,25 @@ class Choices final : public Strategy {
   bool finished() const override {
     return std::none_of(choices_.begin(), choices_.end(), [](const Choice& c) { return c.live; });
   }
+  std::int32_t most_sequences() const override {
+    return static_cast<std::int32_t>(
+        std::count_if(choices_.begin(), choices_.end(), [](const Choice& c) { return c.live; }));
+  }
   StrategyFigures figures() const override { return figures_; }
 
  private:
   std::int32_t prompt_tokens() const noexcept { return static_cast<std::int32_t>(prompt_.size()); }
   std::int32_t left(const Choice& c) const noexcept {
     return prompt_tokens() + settings_.max_tokens - c.accepted;
+  }
+
+  /// The prompt was all there was to run.
+  void end_without_tokens(std::int32_t position, const RowResult& last, std::vector<Output>& out) {
+    for (Choice& c : choices_) {
+      if (!c.live) continue;
+      c.live = false;
+      out.push_back({c.index, position, last, false, FinishReason::kLength, std::nullopt});
+    }
   }
 
   RowRequest prompt_row(std::int32_t row, std::int32_t position, TokenId target) const {

@@ -85,6 +85,7 @@ class Contrastive final : public Strategy {
     forks_.clear();
   }
   bool finished() const override { return forks_.empty(); }
+  std::int32_t most_sequences() const override { return settings_.top_k; }
 
  private:
   std::size_t best_fork() const {

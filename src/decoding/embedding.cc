@@ -40,6 +40,7 @@ class Embedding final : public Strategy {
   void advance(SequenceSet&, std::vector<Output>&) override {}
   void stop(SequenceSet&, std::int32_t) override { finished_ = true; }
   bool finished() const override { return finished_; }
+  std::int32_t most_sequences() const override { return 1; }
 
  private:
   bool is_last(std::int32_t position) const noexcept {

@@ -70,6 +70,8 @@ class Strategy {
   /// The caller wants no more of one choice.
   virtual void stop(SequenceSet& sequences, std::int32_t choice) = 0;
   virtual bool finished() const = 0;
+  /// Sequences of the main model that it may still have at the same time.
+  virtual std::int32_t most_sequences() const = 0;
   virtual StrategyFigures figures() const { return {}; }
 };
 

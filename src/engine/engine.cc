@@ -276,6 +276,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   limits.page_tokens = config.page_tokens;
   limits.caches = caches[0];
   if (load.draft) limits.draft_caches = caches[1];
+  limits.sequences = load.sequences;
   limits.prefix_cache = load.prefix_cache && !depends_on_length(files.shape.rope);
   Leader leader(runner, group.control, limits);
   lead(leader, files, seconds_since(begin));

@@ -13,13 +13,10 @@ std::int64_t most_positions(const Leader& leader, std::int64_t context) {
   return std::min(context, leader.scheduler().limits().most_positions());
 }
 
-EngineService::EngineService(Leader& leader, std::int64_t most_sequences)
-    : leader_(leader), most_sequences_(most_sequences) {
-  publish();
-}
+EngineService::EngineService(Leader& leader) : leader_(leader) { publish(); }
 
 JobId EngineService::submit(Job job) {
-  LLM_TP_CHECK(!job.sequences.empty() && job.listener != nullptr, "a job without sequences or listener");
+  LLM_TP_CHECK(!job.requests.empty() && job.listener != nullptr, "a job without requests or listener");
   const JobId id = next_id_++;
   waiting_count_.fetch_add(1, std::memory_order_relaxed);
   {
@@ -77,11 +74,26 @@ void EngineService::take_inbox() {
       job.listener->over(JobEnd::kRefused, "the server is shutting down");
       continue;
     }
-    if (job.deadline) deadlines_.emplace(*job.deadline, id);
-    jobs_[id].job = std::move(job);
-    waiting_.push_back(id);
+    take(id, std::move(job));
   }
   for (JobId id : cancelled) end(id, JobEnd::kCancelled, {});
+}
+
+void EngineService::take(JobId id, Job job) {
+  if (job.deadline) deadlines_.emplace(*job.deadline, id);
+  Live& live = jobs_[id];
+  live.listener = std::move(job.listener);
+  live.deadline = job.deadline;
+  try {
+    for (std::size_t i = 0; i < job.requests.size(); ++i) {
+      const auto answers = static_cast<std::size_t>(answers_of(job.requests[i]));
+      const RequestId request = leader_.scheduler().add(std::move(job.requests[i]));
+      live.requests.push_back(request);
+      places_[request] = {id, i, std::vector<bool>(answers)};
+    }
+  } catch (const Error& error) {
+    end(id, JobEnd::kRefused, error.what());
+  }
 }
 
 void EngineService::expire() {
@@ -91,35 +103,24 @@ void EngineService::expire() {
     end(deadlines_.begin()->second, JobEnd::kTimedOut, {});
 }
 
-/// First come first served: a job whose turn it is starts its sequences as room comes, and nobody overtakes.
 void EngineService::start_waiting() {
-  while (!waiting_.empty() && static_cast<std::int64_t>(places_.size()) < most_sequences_) {
-    const JobId id = waiting_.front();
-    Live& live = jobs_.at(id);
-    const std::size_t sequence = live.started++;
-    if (sequence == 0) {
-      waiting_count_.fetch_sub(1, std::memory_order_relaxed);
-      ++started_jobs_;
-    }
-    if (live.started == live.job.sequences.size()) waiting_.pop_front();
-    try {
-      const RequestId request = leader_.scheduler().add(std::move(live.job.sequences[sequence]));
-      live.requests.push_back(request);
-      places_[request] = {id, sequence};
-    } catch (const Error& error) {
-      end(id, JobEnd::kRefused, error.what());
-    }
+  for (const RequestId request : leader_.scheduler().start_waiting()) {
+    Live& live = jobs_.at(places_.at(request).job);
+    if (live.started) continue;
+    live.started = true;
+    waiting_count_.fetch_sub(1, std::memory_order_relaxed);
+    ++started_jobs_;
   }
 }
 
-/// Forgets one sequence, and tells the job's listener where it was the last one.
-void EngineService::finish_sequence(RequestId request) {
+/// Forgets one request, and tells the job's listener where it was the last one.
+void EngineService::finish_request(RequestId request) {
   const auto at = places_.find(request);
   const JobId id = at->second.job;
   places_.erase(at);
   Live& live = jobs_.at(id);
   std::erase(live.requests, request);
-  if (++live.ended == live.job.sequences.size()) end(id, JobEnd::kDone, {});
+  if (live.requests.empty()) end(id, JobEnd::kDone, {});
 }
 
 void EngineService::end(JobId id, JobEnd how, const std::string& reason) {
@@ -131,27 +132,31 @@ void EngineService::end(JobId id, JobEnd how, const std::string& reason) {
     leader_.scheduler().cancel(request);
     places_.erase(request);
   }
-  if (live.started < live.job.sequences.size()) std::erase(waiting_, id);
-  if (live.started == 0)
-    waiting_count_.fetch_sub(1, std::memory_order_relaxed);
-  else
+  if (live.started)
     --started_jobs_;
-  if (live.job.deadline) {
-    auto [first, last] = deadlines_.equal_range(*live.job.deadline);
+  else
+    waiting_count_.fetch_sub(1, std::memory_order_relaxed);
+  if (live.deadline) {
+    auto [first, last] = deadlines_.equal_range(*live.deadline);
     deadlines_.erase(std::find_if(first, last, [&](const auto& entry) { return entry.second == id; }));
   }
   publish();  // first: who has an answer must not find itself among the running
-  live.job.listener->over(how, reason);
+  live.listener->over(how, reason);
 }
 
 void EngineService::on_progress(const Progress& progress) {
   const auto at = places_.find(progress.request);
-  if (at == places_.end()) return;  // its job was ended by a sequence before it in this step
-  const Place place = at->second;
+  if (at == places_.end()) return;  // its job was ended by a request before it in this step
+  Place& place = at->second;
+  const auto answer = static_cast<std::size_t>(progress.choice);
+  if (place.ended.at(answer)) return;  // a token of the same step, behind the last one that was wanted
   if (progress.new_token) ++state_.generated_tokens;
-  const bool goes_on = jobs_.at(place.job).job.listener->progress(place.sequence, progress);
-  if (!goes_on && !progress.finished) leader_.scheduler().cancel(progress.request);
-  if (!goes_on || progress.finished) finish_sequence(progress.request);
+  const bool goes_on = jobs_.at(place.job).listener->progress(place.request, progress);
+  if (goes_on && !progress.finished) return;
+  if (!progress.finished) leader_.scheduler().cancel(progress.request, progress.choice);
+  place.ended[answer] = true;
+  if (std::find(place.ended.begin(), place.ended.end(), false) == place.ended.end())
+    finish_request(progress.request);
 }
 
 bool EngineService::step() {
@@ -176,7 +181,7 @@ void EngineService::publish() {
   state_.jobs_waiting = waiting();
   state_.jobs_running = started_jobs_;
   state_.pages = leader_.scheduler().limits().main_pages();
-  state_.sequences_running = static_cast<std::int64_t>(places_.size());
+  state_.sequences_running = leader_.scheduler().sequences_running();
   state_.pages_in_use = leader_.scheduler().pages_in_use();
   const std::lock_guard lock(mutex_);
   const bool draining = published_.draining;

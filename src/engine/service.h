@@ -3,7 +3,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,21 +19,23 @@ using JobId = std::uint64_t;
 
 enum class JobEnd { kDone, kCancelled, kTimedOut, kRefused };
 
-/// Hears what happens to the sequences of one job. Called on the engine's thread, between two steps: it must
+/// Hears what happens to the requests of one job. Called on the engine's thread, between two steps: it must
 /// not wait for anything.
 class JobListener {
  public:
   virtual ~JobListener() = default;
-  /// Each scored row, in order. Returns false once the sequence has all it wants (a stop text): it runs no
-  /// further step, and this was its last progress.
-  virtual bool progress(std::size_t sequence, const Progress& progress) = 0;
+  /// Each scored row, in order, of the job's request of that index; progress.choice is one of its answers.
+  /// Returns false once that answer has all it wants (a stop text): it runs no further step, and this was its
+  /// last progress. The request's other choices go on.
+  virtual bool progress(std::size_t request, const Progress& progress) = 0;
   /// The last call. `reason` says why for kRefused.
   virtual void over(JobEnd end, const std::string& reason) = 0;
 };
 
-/// What was asked for together and is answered together: the choices of one API request.
+/// What was asked for together and is answered together: the prompts of one API request, each with all its
+/// choices.
 struct Job {
-  std::vector<Request> sequences;  // at least one
+  std::vector<Request> requests;  // at least one
   std::shared_ptr<JobListener> listener;
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
@@ -55,11 +56,11 @@ struct ServiceState {
 };
 
 /// Many jobs on one group of ranks: they arrive from any thread, run together step by step, and each hears of
-/// its progress. The engine's thread alone touches ranks: it calls step() or run().
+/// its progress. In which order their requests start is the scheduler's business. The engine's thread alone
+/// touches ranks: it calls step() or run().
 class EngineService {
  public:
-  /// most_sequences run at the same time; the others wait, first come first served.
-  EngineService(Leader& leader, std::int64_t most_sequences);
+  explicit EngineService(Leader& leader);
 
   // Any thread:
   /// The job waits from now on. Once draining, it is over at once (kRefused).
@@ -82,25 +83,26 @@ class EngineService {
 
  private:
   struct Live {
-    Job job;
-    std::size_t started = 0;  // sequences handed to the scheduler
-    std::size_t ended = 0;
-    std::vector<RequestId> requests;
+    std::shared_ptr<JobListener> listener;
+    std::optional<std::chrono::steady_clock::time_point> deadline;
+    std::vector<RequestId> requests;  // that are not over
+    bool started = false;             // one of them at least
   };
   struct Place {
     JobId job;
-    std::size_t sequence;
+    std::size_t request;      // of the job
+    std::vector<bool> ended;  // of each answer
   };
   void take_inbox();
+  void take(JobId id, Job job);
   void expire();
   void start_waiting();
   void on_progress(const Progress& progress);
-  void finish_sequence(RequestId request);
+  void finish_request(RequestId request);
   void end(JobId id, JobEnd how, const std::string& reason);
   void publish();
 
   Leader& leader_;
-  const std::int64_t most_sequences_;
 
   mutable std::mutex mutex_;  // guards the inbox and the published state
   std::condition_variable arrived_;
@@ -113,8 +115,7 @@ class EngineService {
 
   // The engine's thread alone:
   std::unordered_map<JobId, Live> jobs_;
-  std::int64_t started_jobs_ = 0;  // of jobs_: with a sequence that was started
-  std::deque<JobId> waiting_;      // not all of their sequences are started
+  std::int64_t started_jobs_ = 0;  // of jobs_
   std::unordered_map<RequestId, Place> places_;
   std::multimap<std::chrono::steady_clock::time_point, JobId> deadlines_;
   ServiceState state_;

@@ -28,6 +28,11 @@ RequestNeeds needs_of(const Request& request) {
   return needs;
 }
 
+std::int32_t answers_of(const Request& request) {
+  if (request.beams) return request.beams->returned;
+  return request.contrastive || request.embedding ? 1 : request.choices;
+}
+
 std::unique_ptr<Strategy> make_strategy(const Request& request) {
   if (request.embedding) return make_embedding(*request.embedding, request.prompt);
   ProcessorSettings processors = request.processors;

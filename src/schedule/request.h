@@ -61,6 +61,8 @@ struct RequestNeeds {
   std::int64_t draft_pages(std::int64_t page_tokens, std::int64_t most_held = kAll) const noexcept;
 };
 RequestNeeds needs_of(const Request& request);
+/// Answers that are told, each with an end of its own: Output::choice counts them.
+std::int32_t answers_of(const Request& request);
 
 /// What decides how the request's sequences go on.
 std::unique_ptr<Strategy> make_strategy(const Request& request);

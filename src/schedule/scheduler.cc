@@ -165,15 +165,26 @@ void Scheduler::forget(Running& request) {
   std::erase_if(running_, [&](const auto& running) { return running.get() == &request; });
 }
 
+std::int64_t Scheduler::sequences_running() const {
+  std::int64_t sequences = 0;
+  for (const auto& request : running_) sequences += request->strategy->most_sequences();
+  return sequences;
+}
+
 /// A request starts only when the pages it may come to need are all there, so none that runs is ever stuck.
-void Scheduler::admit() {
+std::vector<RequestId> Scheduler::start_waiting() {
+  std::vector<RequestId> started;
   while (!waiting_.empty()) {
-    const std::vector<std::int64_t> pages = pages_for(needs_of(waiting_.front().request));
-    if (cache_without(pages, promised_)) return;
+    const RequestNeeds needs = needs_of(waiting_.front().request);
+    if (!running_.empty() && sequences_running() + needs.sequences > limits_.sequences) break;
+    const std::vector<std::int64_t> pages = pages_for(needs);
+    if (cache_without(pages, promised_)) break;
     for (std::size_t i = 0; i < pages.size(); ++i) promised_[i] += pages[i];
     running_.push_back(std::make_unique<Running>(waiting_.front().id, waiting_.front().request, table_));
+    started.push_back(waiting_.front().id);
     waiting_.pop_front();
   }
+  return started;
 }
 
 void Scheduler::plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows) {
@@ -226,7 +237,7 @@ bool Scheduler::plan_model(StepPlan& plan, ModelSlot model) {
 }
 
 std::optional<StepPlan> Scheduler::next() {
-  admit();
+  start_waiting();
   StepPlan plan;
   scored_.clear();
   slices_.clear();

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -20,6 +21,8 @@ struct SchedulerLimits {
   std::vector<CacheLimits> caches;        // of the main model, the furthest-seeing first
   std::vector<CacheLimits> draft_caches;  // of the draft model; none: there is none
   bool prefix_cache = false;              // prompts start from pages of earlier ones that began alike
+  // That run at the same time; a request that may have more of its own runs alone.
+  std::int64_t sequences = std::numeric_limits<std::int64_t>::max();
 
   /// Pages of a cache that one sequence holds at most, whatever its length.
   std::int64_t most_held_pages(const CacheLimits& cache) const noexcept;
@@ -57,6 +60,8 @@ class Scheduler {
   void cancel(RequestId id);
   /// Ends one of its choices; the others go on. With beams: the whole request.
   void cancel(RequestId id, std::int32_t choice);
+  /// Starts waiting requests, in order, while there is room; next() does it too. Returns those that start.
+  std::vector<RequestId> start_waiting();
   /// The next step, or nullopt when nothing is left to run.
   std::optional<StepPlan> next();
   /// The outcome of the plan that next() gave last; results[i] belongs to plan.score.rows[i].
@@ -65,6 +70,7 @@ class Scheduler {
   std::uint64_t take_step_number() noexcept { return step_++; }
   const SchedulerLimits& limits() const noexcept { return limits_; }
   int pages_in_use() const noexcept;
+  std::int64_t sequences_running() const;
   const ScheduleFigures& figures() const noexcept { return figures_; }
 
  private:
@@ -83,7 +89,6 @@ class Scheduler {
     std::int32_t rows;
   };
   Running* find(RequestId id);
-  void admit();
   void plan_rows(StepPlan& plan, Running& request, SequenceId id, std::int32_t rows);
   /// The page tables of the slices, whose rows are all planned: what one copies and gives back, another may
   /// take.

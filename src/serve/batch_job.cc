@@ -31,9 +31,9 @@ class BatchJob::Answering : public JobListener {
  public:
   Answering(std::int64_t line, std::string custom_id, Call call, const ServedModel& model)
       : line_(line), custom_id_(std::move(custom_id)), call_(std::move(call)), answer_(call_, model) {}
-  bool progress(std::size_t sequence, const Progress& progress) override {
-    answer_.push(sequence, progress);
-    return !answer_.finished(sequence);
+  bool progress(std::size_t request, const Progress& progress) override {
+    answer_.push(request, progress);
+    return !answer_.finished(request);
   }
   void over(JobEnd end, const std::string& reason) override { end_ = end, reason_ = reason; }
 
@@ -139,9 +139,9 @@ bool BatchJob::start_next(EngineService& service, const ServedModel& model) {
       auto answering =
           std::make_shared<Answering>(line, custom_id, model.prepare(std::move(request), seed), model);
       Job job;
-      job.sequences = answering->call_sequences();
+      job.requests = answering->call_sequences();
       job.listener = answering;
-      running_sequences_ += static_cast<std::int64_t>(job.sequences.size());
+      running_sequences_ += static_cast<std::int64_t>(job.requests.size());
       answering->id = service.submit(std::move(job));
       running_.push_back(std::move(answering));
       return true;

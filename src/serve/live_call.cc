@@ -7,19 +7,19 @@ namespace llm_tp {
 LiveCall::LiveCall(Call call, const ServedModel& model, Metrics& metrics)
     : call_(std::move(call)), metrics_(metrics), answer_(call_, model), last_token_(call_.sequences.size()) {}
 
-bool LiveCall::progress(std::size_t sequence, const Progress& progress) {
+bool LiveCall::progress(std::size_t request, const Progress& progress) {
   if (progress.new_token) {
     const auto now = Clock::now();
-    if (auto& last = last_token_[sequence]; last)
+    if (auto& last = last_token_[request]; last)
       metrics_.token_gap(std::chrono::duration<double>(now - *last).count());
-    last_token_[sequence] = now;
+    last_token_[request] = now;
     if (!first_token_) {
       first_token_ = now;
       metrics_.first_token(std::chrono::duration<double>(now - began_).count());
     }
   }
-  AnswerPiece piece = answer_.push(sequence, progress);
-  const bool goes_on = !answer_.finished(sequence);
+  AnswerPiece piece = answer_.push(request, progress);
+  const bool goes_on = !answer_.finished(request);
   if (call_.request.stream) {
     {
       const std::lock_guard lock(mutex_);

@@ -18,7 +18,7 @@ class LiveCall : public JobListener {
   LiveCall(Call call, const ServedModel& model, Metrics& metrics);
 
   // The engine's thread:
-  bool progress(std::size_t sequence, const Progress& progress) override;
+  bool progress(std::size_t request, const Progress& progress) override;
   void over(JobEnd end, const std::string& reason) override;
 
   // The server's thread:

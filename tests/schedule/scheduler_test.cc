@@ -213,6 +213,41 @@ TEST(Scheduler, EveryTokenForbiddenIsAnErrorFinish) {
   }
 }
 
+TEST(Scheduler, EveryChoiceOfAPromptThatIsOnlyScoredEnds) {
+  Request request = request_of({1, 2, 3}, 0);
+  request.choices = 3;
+  Scheduler scheduler(kRoomy);
+  FakeModel model(kVocabulary, 4);
+  scheduler.add(request);
+  const auto plan = scheduler.next();
+  const auto progress = scheduler.commit(*plan, model.run(*plan));
+  ASSERT_EQ(progress.size(), 3U);
+  for (std::int32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(progress[static_cast<std::size_t>(i)].choice, i);
+    EXPECT_EQ(progress[static_cast<std::size_t>(i)].finished, FinishReason::kLength);
+  }
+  EXPECT_EQ(scheduler.pages_in_use(), 0);
+  EXPECT_FALSE(scheduler.next());
+}
+
+TEST(Scheduler, NoMoreSequencesRunThanMay) {
+  SchedulerLimits limits = kRoomy;
+  limits.sequences = 5;
+  Scheduler scheduler(limits);
+  FakeModel model(kVocabulary, 4);
+  for (std::int32_t i = 0; i < 12; ++i) {
+    Request request = request_of({1, 2, i}, 3 + i);
+    request.choices = 1 + i % 3;
+    scheduler.add(request);
+  }
+  std::int64_t most = 0;
+  while (const auto plan = scheduler.next()) {
+    most = std::max(most, scheduler.sequences_running());
+    scheduler.commit(*plan, model.run(*plan));
+  }
+  EXPECT_EQ(most, 5);
+}
+
 RC_GTEST_PROP(Speculation, GivesTheBitsOfPlainDecoding, ()) {
   Request request = request_of(
       *rc::gen::nonEmpty(rc::gen::container<std::vector<TokenId>>(rc::gen::inRange(0, kVocabulary))),

@@ -38,7 +38,7 @@ class BatchJobTest : public ::testing::Test {
     with_harbour(1, 3, [&](Leader& leader, const ModelFiles& files) {
       BatchJob job(config, "print");
       const ServedModel model(files, 128);
-      EngineService service(leader, 3);
+      EngineService service(leader);
       int looks = 0;
       summary = job.run(service, model, 3, [&]() -> std::optional<std::string> {
         if (looks++ == stop_after_looks) return "the test says so";

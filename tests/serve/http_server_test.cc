@@ -33,7 +33,7 @@ void with_server(const ServeConfig& config, std::int64_t max_batch,
   }
   with_harbour(1, max_batch, [&](Leader& leader, const ModelFiles& files) {
     const ServedModel model(files, 128);
-    EngineService service(leader, max_batch);
+    EngineService service(leader);
     api.open(model, service);
     std::thread thread([&] {
       client(server.port(), service);

@@ -13,10 +13,10 @@ namespace {
 /// Keeps the tokens of one job.
 class Listener : public JobListener {
  public:
-  explicit Listener(std::size_t sequences, std::size_t enough = 1000) : tokens(sequences), enough_(enough) {}
-  bool progress(std::size_t sequence, const Progress& progress) override {
-    if (progress.new_token) tokens[sequence].push_back(progress.row.token);
-    return tokens[sequence].size() < enough_;
+  explicit Listener(std::size_t requests, std::size_t enough = 1000) : tokens(requests), enough_(enough) {}
+  bool progress(std::size_t request, const Progress& progress) override {
+    if (progress.new_token) tokens[request].push_back(progress.row.token);
+    return tokens[request].size() < enough_;
   }
   void over(JobEnd how, const std::string&) override { end.set_value(how); }
 
@@ -36,8 +36,8 @@ Request request_of(TokenId first, std::int32_t max_tokens) {
   return request;
 }
 
-Job job_of(std::vector<Request> sequences, const std::shared_ptr<Listener>& listener) {
-  return {std::move(sequences), listener, std::nullopt};
+Job job_of(std::vector<Request> requests, const std::shared_ptr<Listener>& listener) {
+  return {std::move(requests), listener, std::nullopt};
 }
 
 TEST(EngineService, ManyAtOnceSayWhatEachSaysAlone) {
@@ -46,7 +46,7 @@ TEST(EngineService, ManyAtOnceSayWhatEachSaysAlone) {
   for (const std::int64_t most : {1, 7})
     for (const int ranks : {1, 2})
       with_harbour(ranks, most, [&](Leader& leader, const ModelFiles&) {
-        EngineService service(leader, most);
+        EngineService service(leader);
         std::vector<std::shared_ptr<Listener>> listeners;
         for (int i = 0; i < kJobs; ++i) {
           listeners.push_back(std::make_shared<Listener>(1));
@@ -67,10 +67,10 @@ TEST(EngineService, ManyAtOnceSayWhatEachSaysAlone) {
 class ScoreListener : public Listener {
  public:
   ScoreListener() : Listener(1) {}
-  bool progress(std::size_t sequence, const Progress& progress) override {
+  bool progress(std::size_t request, const Progress& progress) override {
     logprobs.push_back(progress.row.logprob);
     cached_tokens = progress.cached_tokens;
-    return Listener::progress(sequence, progress);
+    return Listener::progress(request, progress);
   }
   std::vector<double> logprobs;
   std::int32_t cached_tokens = 0;
@@ -79,7 +79,7 @@ class ScoreListener : public Listener {
 TEST(EngineService, AnswersFromTheCacheHaveTheSameBits) {
   for (const int ranks : {1, 3})
     with_harbour(ranks, 2, [](Leader& leader, const ModelFiles&) {
-      EngineService service(leader, 2);
+      EngineService service(leader);
       std::vector<std::shared_ptr<ScoreListener>> all;
       for (int turn = 0; turn < 3; ++turn) {
         Request request = request_of(5, 20);
@@ -101,7 +101,7 @@ TEST(EngineService, AnswersFromTheCacheHaveTheSameBits) {
 
 TEST(EngineService, JobsAreCancelledRunningAndWaiting) {
   with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
-    EngineService service(leader, 2);
+    EngineService service(leader);
     std::vector<std::shared_ptr<Listener>> listeners;
     std::vector<JobId> ids;
     for (int i = 0; i < 3; ++i) {
@@ -126,7 +126,7 @@ TEST(EngineService, JobsAreCancelledRunningAndWaiting) {
 
 TEST(EngineService, AListenerThatHasEnoughEndsItsSequence) {
   with_harbour(1, 4, [](Leader& leader, const ModelFiles&) {
-    EngineService service(leader, 4);
+    EngineService service(leader);
     const auto listener = std::make_shared<Listener>(1, 3);
     service.submit(job_of({request_of(5, 50)}, listener));
     int steps = 0;
@@ -137,9 +137,83 @@ TEST(EngineService, AListenerThatHasEnoughEndsItsSequence) {
   });
 }
 
+/// Keeps the tokens of one request's choices; of choice 1 it wants the first three alone.
+class ChoiceListener : public JobListener {
+ public:
+  bool progress(std::size_t request, const Progress& progress) override {
+    EXPECT_EQ(request, 0u);
+    std::vector<TokenId>& mine = tokens.at(static_cast<std::size_t>(progress.choice));
+    mine.push_back(progress.row.token);
+    return progress.choice != 1 || mine.size() < 3;
+  }
+  void over(JobEnd how, const std::string&) override { end = how; }
+  std::vector<std::vector<TokenId>> tokens{4};
+  std::optional<JobEnd> end;
+};
+
+TEST(EngineService, ChoicesShareTheirPromptAndEndOneByOne) {
+  with_harbour(2, 4, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader);
+    Request request = request_of(5, 12);
+    request.prompt.insert(request.prompt.end(), 61, 7);  // four pages
+    const auto alone = std::make_shared<Listener>(4);
+    std::vector<Request> apart;
+    for (std::int32_t choice = 0; choice < 4; ++choice) {
+      apart.push_back(request);
+      apart.back().stream = choice;
+    }
+    service.submit(job_of(apart, alone));
+    while (service.step()) {
+    }
+    request.choices = 4;
+    const auto together = std::make_shared<ChoiceListener>();
+    service.submit({{request}, together, std::nullopt});
+    std::int64_t most_pages = 0, steps = 0;
+    for (; service.step(); ++steps) most_pages = std::max(most_pages, service.state().pages_in_use);
+    EXPECT_EQ(together->end, JobEnd::kDone);
+    alone->tokens[1].resize(3);
+    EXPECT_EQ(together->tokens, alone->tokens);
+    EXPECT_EQ(most_pages, 4 + 4);
+    EXPECT_EQ(steps, 12);
+    EXPECT_EQ(service.state().pages_in_use, 0);
+    EXPECT_EQ(service.state().jobs_running, 0);
+  });
+}
+
+TEST(EngineService, ARequestOfMoreChoicesThanMayRunWaitsUntilItIsAlone) {
+  with_harbour(1, 3, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader);
+    Request wide = request_of(5, 4);
+    wide.choices = 4;
+    const auto first = std::make_shared<Listener>(1), last = std::make_shared<Listener>(1);
+    const auto middle = std::make_shared<ChoiceListener>();
+    service.submit(job_of({request_of(6, 4)}, first));
+    service.submit({{wide}, middle, std::nullopt});
+    service.submit(job_of({request_of(7, 4)}, last));
+    service.step();
+    EXPECT_EQ(service.state().sequences_running, 1);
+    EXPECT_EQ(service.state().jobs_waiting, 2);
+    while (service.step()) EXPECT_TRUE(last->tokens[0].empty() || middle->end);
+    EXPECT_EQ(first->end.get_future().get(), JobEnd::kDone);
+    EXPECT_EQ(middle->end, JobEnd::kDone);
+    EXPECT_EQ(last->end.get_future().get(), JobEnd::kDone);
+  });
+}
+
+TEST(EngineService, WhatNeverFitsIsRefusedWithItsWholeJob) {
+  with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader);
+    const auto listener = std::make_shared<Listener>(2);
+    service.submit(job_of({request_of(5, 4), request_of(5, 100000)}, listener));
+    EXPECT_FALSE(service.step());
+    EXPECT_EQ(listener->end.get_future().get(), JobEnd::kRefused);
+    EXPECT_EQ(service.waiting(), 0);
+  });
+}
+
 TEST(EngineService, ADeadlineThatIsOverEndsTheJob) {
   with_harbour(1, 4, [](Leader& leader, const ModelFiles&) {
-    EngineService service(leader, 4);
+    EngineService service(leader);
     const auto late = std::make_shared<Listener>(1), early = std::make_shared<Listener>(1);
     Job job = job_of({request_of(5, 50)}, late);
     job.deadline = std::chrono::steady_clock::now();
@@ -156,7 +230,7 @@ TEST(EngineService, ADeadlineThatIsOverEndsTheJob) {
 
 TEST(EngineService, RequestsOfManyThreadsAreAllAnsweredThenItDrains) {
   with_harbour(2, 4, [](Leader& leader, const ModelFiles&) {
-    EngineService service(leader, 4);
+    EngineService service(leader);
     std::thread clients([&] {
       std::vector<std::thread> threads;
       for (int t = 0; t < 4; ++t)
@@ -185,7 +259,7 @@ TEST(EngineService, RequestsOfManyThreadsAreAllAnsweredThenItDrains) {
 
 TEST(EngineService, StoppingCancelsWhatRuns) {
   with_harbour(1, 2, [](Leader& leader, const ModelFiles&) {
-    EngineService service(leader, 2);
+    EngineService service(leader);
     const auto running = std::make_shared<Listener>(1), waiting = std::make_shared<Listener>(2);
     service.submit(job_of({request_of(5, 100)}, running));
     service.submit(job_of({request_of(5, 100), request_of(6, 100)}, waiting));
