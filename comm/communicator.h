@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,14 @@ class TreeParts {
   std::vector<TreeAddition> additions_;
 };
 
+/// Where one rank's time in a communicator went since it was made.
+struct CallTimes {
+  double seconds = 0;  // inside calls, waiting included
+  /// Of them: from this rank's own arrival in a phase to the last one's. Empty where the transport does not
+  /// tell waiting from moving.
+  std::optional<double> waiting;
+};
+
 /// Sums and gathers of tensors over a group of ranks. All ranks make the same calls in the same order with
 /// the same shapes; one thread a rank calls. A rank that is lost or leaves makes the calls of the others
 /// throw Error(kTryAgain) that names it, within a second or two; none waits for ever. Tensors lie in the
@@ -52,8 +61,8 @@ class Communicator {
   /// Bytes of every rank on rank 0, in rank order (empty elsewhere). Sizes may differ.
   virtual std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) = 0;
 
-  /// Seconds this rank spent inside the calls above since the last time it was asked.
-  virtual double take_seconds() = 0;
+  /// Of the calls above that have returned.
+  virtual CallTimes times() const = 0;
 };
 
 }  // namespace llm_tp

@@ -127,7 +127,6 @@ MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiWorld> world, std::string de
 
 int MpiCommunicator::rank() const { return mpi_->rank; }
 int MpiCommunicator::world() const { return mpi_->size; }
-double MpiCommunicator::take_seconds() { return std::exchange(seconds_, 0.0); }
 
 void MpiCommunicator::sum_tree(TensorView out, TensorView mine, const TreeParts& parts) {
   const CallTimer timer(seconds_);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "comm/tree_reduce.h"
 
@@ -37,6 +36,7 @@ std::string SharedMemoryCommunicator::description() const {
 
 void SharedMemoryCommunicator::meet(const char* call) {
   board_->publish(kTensors, phase_);
+  const CallTimer timer(waiting_);
   board_->wait_for_all(kTensors, phase_, call);
   ++phase_;
 }
@@ -184,8 +184,6 @@ std::vector<std::vector<std::byte>> SharedMemoryCommunicator::gather(std::span<c
   }
   return all;
 }
-
-double SharedMemoryCommunicator::take_seconds() { return std::exchange(seconds_, 0.0); }
 
 void SharedMemoryChannel::broadcast(std::vector<std::byte>& bytes) {
   if (rank() == 0) {

@@ -1,7 +1,6 @@
 #include "comm/single_rank.h"
 
 #include <cstring>
-#include <utility>
 
 #include "comm/tree_reduce.h"
 
@@ -32,7 +31,5 @@ void SingleRank::share_rows(TensorView out, TensorView mine, std::span<const int
 std::vector<std::vector<std::byte>> SingleRank::gather(std::span<const std::byte> mine) {
   return {std::vector<std::byte>(mine.begin(), mine.end())};
 }
-
-double SingleRank::take_seconds() { return std::exchange(seconds_, 0.0); }
 
 }  // namespace llm_tp

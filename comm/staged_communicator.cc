@@ -1,7 +1,5 @@
 #include "comm/staged_communicator.h"
 
-#include <utility>
-
 #include "comm/tree_reduce.h"
 
 namespace llm_tp {
@@ -38,11 +36,6 @@ void StagedCommunicator::share_rows(TensorView out, TensorView mine, std::span<c
 std::vector<std::vector<std::byte>> StagedCommunicator::gather(std::span<const std::byte> mine) {
   const CallTimer timer(seconds_);
   return host_.gather(mine);
-}
-
-double StagedCommunicator::take_seconds() {
-  host_.take_seconds();
-  return std::exchange(seconds_, 0.0);
 }
 
 }  // namespace llm_tp

@@ -21,6 +21,13 @@ struct Spread {
   Json json() const { return {{"min", min}, {"median", median}, {"max", max}}; }
 };
 
+Json json_of(const std::vector<RankTime>& times) {
+  Json ranks = Json::array();
+  for (const RankTime& t : times)
+    ranks.push_back({{"step_seconds", t.step}, {"sum_seconds", t.sums}, {"waiting_seconds", t.waiting}});
+  return ranks;
+}
+
 std::vector<TokenId> some_tokens(std::int64_t count, std::int64_t vocabulary, std::int64_t salt) {
   std::vector<TokenId> tokens;
   for (std::int64_t i = 0; i < count; ++i)
@@ -64,7 +71,8 @@ void bench_command(const Group& group, const CommandLine& line) {
   };
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double load_seconds) {
     timed(leader, vocabulary, bench.batch, std::min<std::int64_t>(bench.prompt_tokens, 64), 4);  // warm-up
-    leader.report();
+    const double calls_before = leader.report()[0].call_seconds;
+    const std::vector<RankTime> times_before = leader.rank_times().totals();
     std::vector<double> prefill, decode;
     double seconds = 0;
     for (std::int64_t r = 0; r < bench.repetitions; ++r) {
@@ -82,7 +90,9 @@ void bench_command(const Group& group, const CommandLine& line) {
     for (const RankReport& r : ranks)
       peak += r.peak_memory, held += r.weights_and_kv, peaks.push_back(r.peak_memory);
     const Spread p(prefill), d(decode);
-    const double share = ranks[0].sum_seconds / seconds;
+    const double share = (ranks[0].call_seconds - calls_before) / seconds;
+    std::vector<RankTime> times = leader.rank_times().totals();
+    for (std::size_t r = 0; r < times.size(); ++r) times[r] = times[r] - times_before[r];
     const int threads = ModelChoices::of(config, group).threads;
     if (line.json)
       return print_json({{"model", files.name},
@@ -95,6 +105,7 @@ void bench_command(const Group& group, const CommandLine& line) {
                          {"device", leader.device()},
                          {"batch", bench.batch},
                          {"sum_share", share},
+                         {"rank_times", json_of(times)},
                          {"load_seconds", load_seconds},
                          {"weights_and_kv_bytes", held},
                          {"peak_memory_bytes", peaks}});
@@ -105,6 +116,9 @@ void bench_command(const Group& group, const CommandLine& line) {
     std::printf("decode  %4lld  %9.1f tokens/s  (%.1f to %.1f)\n",
                 static_cast<long long>(bench.decode_tokens), d.median, d.min, d.max);
     std::printf("share of time in sums over ranks %.1f%%, loaded in %.2f s\n", 100 * share, load_seconds);
+    for (std::size_t r = 0; r < times.size() && times.size() > 1; ++r)
+      std::printf("rank %-4zu  in sums %4.1f%%, waiting for other ranks %4.1f%%\n", r,
+                  100 * times[r].sums / times[r].step, 100 * times[r].waiting / times[r].step);
     std::printf("memory of all ranks: weights and KV cache %s, peak %s\n", memory_text(held).c_str(),
                 memory_text(peak).c_str());
   });

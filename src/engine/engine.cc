@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "comm/staged_communicator.h"
 #include "engine/rank_model.h"
+#include "engine/rank_place.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/device_factory.h"
 
@@ -269,6 +270,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   for (const auto& model : models) loaded.push_back(model->loaded());
   const ModelFiles& files = models[0]->files();
   StepRunner runner(std::move(loaded), *ops, ranks, group.control, files.shape.vocabulary, weights_and_kv);
+  std::vector<RankPlace> places = gather_places(group, ops->description(), choices.threads);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
   SchedulerLimits limits;
@@ -278,7 +280,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   if (load.draft) limits.draft_caches = caches[1];
   limits.sequences = load.sequences;
   limits.prefix_cache = load.prefix_cache && !depends_on_length(files.shape.rope);
-  Leader leader(runner, group.control, limits);
+  Leader leader(runner, group.control, limits, std::move(places));
   lead(leader, files, seconds_since(begin));
   leader.stop();
 }

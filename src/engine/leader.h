@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "comm/control_channel.h"
+#include "engine/rank_place.h"
+#include "engine/rank_times.h"
 #include "engine/step_runner.h"
 #include "schedule/scheduler.h"
 
@@ -13,8 +15,10 @@ namespace llm_tp {
 /// came out.
 class Leader {
  public:
-  Leader(StepRunner& runner, ControlChannel& control, SchedulerLimits limits)
-      : runner_(runner), control_(control), scheduler_(limits) {}
+  /// places: of every rank, for those who ask.
+  Leader(StepRunner& runner, ControlChannel& control, SchedulerLimits limits,
+         std::vector<RankPlace> places = {})
+      : runner_(runner), control_(control), scheduler_(limits), places_(std::move(places)) {}
   Scheduler& scheduler() noexcept { return scheduler_; }
   const Scheduler& scheduler() const noexcept { return scheduler_; }
   /// Runs one step, where a request is left to run; else returns false. Between two steps requests may be
@@ -25,7 +29,12 @@ class Leader {
   void run(const std::function<void(const Progress&)>& on_progress);
   /// What rank 0 computes on: "cpu avx512 vnni, 2 threads".
   std::string device() const { return runner_.device(); }
-  /// What every rank used since the last report.
+  const std::vector<RankPlace>& places() const noexcept { return places_; }
+  /// Where every rank's time went, as of the last step that scored a row.
+  const RankTimes& rank_times() const noexcept { return rank_times_; }
+  /// What every rank used, as of that step.
+  const std::vector<RankReport>& last_reports() const noexcept { return runner_.last_reports(); }
+  /// What every rank used until now: asks them all.
   std::vector<RankReport> report();
   /// Tells the workers to end. Call once, last.
   void stop();
@@ -45,6 +54,8 @@ class Leader {
   StepRunner& runner_;
   ControlChannel& control_;
   Scheduler scheduler_;
+  std::vector<RankPlace> places_;
+  RankTimes rank_times_;
   StepTimes times_;
 };
 

@@ -26,11 +26,12 @@ std::vector<Range> cut(Range rows, std::int64_t unit, std::int64_t parts) {
 
 }  // namespace
 
-RowScorer::RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, Range vocabulary_rows,
-                     std::int64_t vocabulary)
+RowScorer::RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, RankBook& book,
+                     Range vocabulary_rows, std::int64_t vocabulary)
     : ops_(ops),
       ranks_(ranks),
       control_(control),
+      book_(book),
       rows_(vocabulary_rows),
       vocabulary_(vocabulary),
       finders_(static_cast<std::size_t>(ops.host_threads()), CandidateFinder(vocabulary_unit(vocabulary))) {}
@@ -76,12 +77,12 @@ std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin
   std::vector<std::uint32_t> open(requests.size());
   std::iota(open.begin(), open.end(), 0u);
   for (int round = 0; !open.empty(); ++round) {
-    const auto gathered = ranks_.gather(to_bytes(read(list, requests, open, normaliser, round, logits_of)));
+    auto gathered = gather(read(list, requests, open, normaliser, round, logits_of));
     const bool last = std::none_of(open.begin(), open.end(), [&](std::uint32_t i) {
       return may_need_another_round(requests[i], round);
     });
     std::vector<std::uint32_t> undecided;
-    if (ranks_.rank() == 0) undecided = choose_rows(requests, open, gathered, results);
+    if (ranks_.rank() == 0) undecided = choose_rows(requests, open, std::move(gathered), results);
     if (last) break;
     open = broadcast(std::move(undecided));
   }
@@ -112,13 +113,24 @@ std::vector<RowCandidates> RowScorer::read(const ScoreList& list, std::span<cons
   return found;
 }
 
+std::vector<std::vector<RowCandidates>> RowScorer::gather(const std::vector<RowCandidates>& mine) {
+  ByteWriter message;
+  message.value(book_.own());
+  message.list(to_bytes(mine));
+  std::vector<std::vector<RowCandidates>> by_rank;
+  for (const auto& bytes : ranks_.gather(message.take())) {
+    ByteReader in(bytes);
+    book_.note(static_cast<int>(by_rank.size()), in.value<RankReport>());
+    by_rank.push_back(candidates_from_bytes(in.list<std::byte>()));
+  }
+  return by_rank;
+}
+
 /// Results of those of the open rows that the ranks' candidates decide; returns the others.
 std::vector<std::uint32_t> RowScorer::choose_rows(std::span<const RowRequest> requests,
                                                   std::span<const std::uint32_t> open,
-                                                  const std::vector<std::vector<std::byte>>& gathered,
+                                                  std::vector<std::vector<RowCandidates>> by_rank,
                                                   std::vector<RowResult>& results) const {
-  std::vector<std::vector<RowCandidates>> by_rank;
-  for (const auto& bytes : gathered) by_rank.push_back(candidates_from_bytes(bytes));
   std::vector<std::uint32_t> undecided;
   for (std::size_t k = 0; k < open.size(); ++k) {
     std::vector<RowCandidates> row;

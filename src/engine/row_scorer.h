@@ -7,6 +7,7 @@
 #include "comm/control_channel.h"
 #include "decoding/candidates.h"
 #include "decoding/sampler.h"
+#include "engine/rank_report.h"
 #include "kernels/device.h"
 
 namespace llm_tp {
@@ -17,9 +18,10 @@ namespace llm_tp {
 /// parts of its vocabulary, are read by all its threads.
 class RowScorer {
  public:
-  /// vocabulary_rows: this rank's; of `vocabulary` in all.
-  RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, Range vocabulary_rows,
-            std::int64_t vocabulary);
+  /// vocabulary_rows: this rank's; of `vocabulary` in all. book, which must outlive this: the ranks' accounts
+  /// travel with their candidates.
+  RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, RankBook& book,
+            Range vocabulary_rows, std::int64_t vocabulary);
   /// The requests [begin, end) of the list; logits_of(row) is this rank's part of a step's row. On rank 0: a
   /// result for each, without states. Elsewhere: empty.
   std::vector<RowResult> score(const ScoreList& list, std::size_t begin, std::size_t end,
@@ -33,13 +35,16 @@ class RowScorer {
   std::vector<double> normalisers(std::span<const RowRequest> requests, const LogitsOf& logits_of);
   std::vector<std::uint32_t> choose_rows(std::span<const RowRequest> requests,
                                          std::span<const std::uint32_t> open,
-                                         const std::vector<std::vector<std::byte>>& gathered,
+                                         std::vector<std::vector<RowCandidates>> by_rank,
                                          std::vector<RowResult>& results) const;
+  /// What the ranks sent, in rank order; on rank 0 their accounts are noted.
+  std::vector<std::vector<RowCandidates>> gather(const std::vector<RowCandidates>& mine);
   std::vector<std::uint32_t> broadcast(std::vector<std::uint32_t> rows);
 
   DeviceBackend& ops_;
   Communicator& ranks_;
   ControlChannel& control_;
+  RankBook& book_;
   Range rows_;  // of the vocabulary, this rank's
   std::int64_t vocabulary_;
   std::vector<CandidateFinder> finders_;  // of each thread

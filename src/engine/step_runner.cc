@@ -1,7 +1,5 @@
 #include "engine/step_runner.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -76,12 +74,19 @@ std::size_t end_of_part(const ScoreList& list, std::size_t begin) {
 
 StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, Communicator& ranks,
                        ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv)
-    : models_(std::move(models)), ops_(ops), ranks_(ranks), weights_and_kv_(weights_and_kv) {
+    : models_(std::move(models)), ops_(ops), ranks_(ranks), book_(ranks, weights_and_kv) {
   for (const ModelWithCaches& m : models_)
-    scorers_.emplace_back(ops, ranks, control, m.model->share().vocab_rows, vocabulary);
+    scorers_.emplace_back(ops, ranks, control, book_, m.model->share().vocab_rows, vocabulary);
 }
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
+  book_.step_begins();
+  std::vector<RowResult> results = run_model(plan);
+  book_.step_ends();
+  return results;
+}
+
+std::vector<RowResult> StepRunner::run_model(const StepPlan& plan) {
   const auto slot = static_cast<std::size_t>(plan.model);
   LLM_TP_CHECK(slot < models_.size(), "a step of a model that was not loaded");
   const ModelWithCaches& at = models_[slot];
@@ -103,10 +108,8 @@ std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
 }
 
 std::vector<RankReport> StepRunner::report() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
   ByteWriter mine;
-  mine.value(RankReport{ranks_.take_seconds(), weights_and_kv_, std::int64_t{usage.ru_maxrss} * 1024});
+  mine.value(book_.own());
   std::vector<RankReport> all;
   for (const auto& bytes : ranks_.gather(mine.take())) all.push_back(ByteReader(bytes).value<RankReport>());
   return all;

@@ -6,19 +6,12 @@
 
 #include "comm/control_channel.h"
 #include "decoding/sampler.h"
+#include "engine/rank_report.h"
 #include "engine/row_scorer.h"
 #include "model/decoder.h"
 #include "schedule/step_plan.h"
 
 namespace llm_tp {
-
-/// What one rank used since it was asked last.
-struct RankReport {
-  double sum_seconds = 0;  // inside the communicator
-  // Bytes. The peak is that of the process since its start; files that are mapped count while they are
-  // touched.
-  std::int64_t weights_and_kv = 0, peak_memory = 0;
-};
 
 /// A model that steps may run, and the KV pages of each of its groups of layers. Borrowed.
 struct ModelWithCaches {
@@ -34,19 +27,22 @@ class StepRunner {
              ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
   /// On rank 0: one result for each of plan.score.rows. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
-  /// On rank 0: of every rank. Elsewhere: empty.
+  /// On rank 0: of every rank, now. Elsewhere: empty. Collective.
   std::vector<RankReport> report();
+  /// On rank 0: what every rank sent along with its candidates in the last step that scored a row.
+  const std::vector<RankReport>& last_reports() const noexcept { return book_.latest(); }
   std::string device() const { return ops_.description(); }
 
  private:
+  std::vector<RowResult> run_model(const StepPlan& plan);
   std::vector<RowResult> score(const ModelWithCaches& at, RowScorer& scorer, const StepPlan& plan,
                                std::size_t begin, std::size_t end);
 
   std::vector<ModelWithCaches> models_;
-  std::vector<RowScorer> scorers_;  // one a model: ranks may cut their vocabularies in other places
   DeviceBackend& ops_;
   Communicator& ranks_;
-  std::int64_t weights_and_kv_;
+  RankBook book_;
+  std::vector<RowScorer> scorers_;  // one a model: ranks may cut their vocabularies in other places
 };
 
 }  // namespace llm_tp

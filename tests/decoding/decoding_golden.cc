@@ -126,7 +126,8 @@ std::vector<RowResult> over_ranks(const std::vector<float>& scores, const Settin
     const Range& own = units[static_cast<std::size_t>(ranks.rank())];
     const Range rows{std::min(own.begin * unit, vocabulary), std::min(own.end * unit, vocabulary)};
     CpuBackend ops({.threads = 2});
-    RowScorer scorer(ops, ranks, control, rows, vocabulary);
+    RankBook book(ranks, 0);
+    RowScorer scorer(ops, ranks, control, book, rows, vocabulary);
     const std::span<const float> part = std::span(scores).subspan(static_cast<std::size_t>(rows.begin),
                                                                   static_cast<std::size_t>(rows.size()));
     auto got = scorer.score(list, 0, list.rows.size(), [&](std::int32_t) { return part; });

@@ -53,7 +53,8 @@ std::vector<RowResult> score_with(int threads, const ScoreList& list) {
   SingleRank ranks;
   SingleRankChannel control;
   CpuBackend ops({.threads = threads, .oversubscribed = true});
-  RowScorer scorer(ops, ranks, control, {0, kVocabulary}, kVocabulary);
+  RankBook book(ranks, 0);
+  RowScorer scorer(ops, ranks, control, book, {0, kVocabulary}, kVocabulary);
   std::vector<std::vector<float>> rows;
   for (std::uint32_t row = 0; row < 8; ++row) rows.push_back(random_row(row));
   return scorer.score(list, 0, list.rows.size(), [&](std::int32_t row) {

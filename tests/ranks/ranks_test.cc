@@ -206,10 +206,10 @@ int time_sums(Ranks& ranks) {
     const int times = rows < 64 ? 2000 : 200;
     for (int i = 0; i < times / 10; ++i) sum_once(ranks, rows, out, mine, parts);
     std::vector<double> seconds;
-    ranks.communicator.take_seconds();
     for (int i = 0; i < times; ++i) {
+      const double before = ranks.communicator.times().seconds;
       sum_once(ranks, rows, out, mine, parts);
-      seconds.push_back(ranks.communicator.take_seconds());
+      seconds.push_back(ranks.communicator.times().seconds - before);
     }
     std::sort(seconds.begin(), seconds.end());
     if (ranks.communicator.rank() == 0) {
