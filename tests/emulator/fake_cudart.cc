@@ -37,7 +37,7 @@ using Allocations = std::map<const std::byte*, std::size_t>;
 Allocations on_device, pinned;
 std::set<cudaStream_t> streams;
 std::map<const void*, std::size_t> shared_limits;
-std::set<std::string> launched;
+std::set<const void*> launched;
 int device_turns = 0;
 
 [[noreturn]] void refuse(const std::string& what) { throw Violation("CUDA call: " + what); }
@@ -137,12 +137,12 @@ void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, s
   if (shared_bytes > (limit == shared_limits.end() ? std::size_t{48} << 10 : limit->second))
     refuse(plain + ": more dynamic shared memory than the kernel was allowed");
   queue_work(stream, [=, body = std::move(body)] {
-    launched.insert(plain);
+    launched.insert(kernel);
     run_grid(plain, grid, block, shared_bytes, body);
   });
 }
 
-const std::set<std::string>& launched_kernels() { return launched; }
+const std::set<const void*>& launched_kernels() { return launched; }
 
 std::size_t device_bytes() {
   std::size_t sum = 0;

@@ -22,8 +22,8 @@ void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, s
 /// Queues other work, which may touch device memory.
 void queue_work(cudaStream_t stream, std::function<void()> work);
 
-/// Names of all kernels that ran in this process, without template arguments.
-const std::set<std::string>& launched_kernels();
+/// Addresses of all kernels that ran in this process.
+const std::set<const void*>& launched_kernels();
 /// Device bytes in use.
 std::size_t device_bytes();
 
