@@ -70,6 +70,7 @@ struct Grid {
   std::size_t barriers = 0;
   SharedPiece dynamic;
   std::map<const void*, SharedPiece> statics;
+  std::size_t first_fiber = 0;
   // Kept to the end of the grid, so that ThreadSanitizer never sees two blocks at one address.
   std::vector<std::unique_ptr<std::byte, Free>> shared_memory;
   std::deque<char> order_objects;
@@ -87,6 +88,12 @@ std::vector<std::unique_ptr<Fiber>>& fibers() {
   return all;
 }
 
+/// A block's threads begin one fiber on from the block's before, so that ThreadSanitizer takes threads of one
+/// number in two blocks for two.
+Fiber& fiber_of(int thread) {
+  return *fibers()[(grid->first_fiber + static_cast<std::size_t>(thread)) % fibers().size()];
+}
+
 const char* name_of(WarpOp op) {
   constexpr std::array<const char*, 5> kNames{"__syncwarp", "a shuffle", "a vote", "mma", "ldmatrix"};
   return kNames[static_cast<std::size_t>(op)];
@@ -97,7 +104,10 @@ std::string text_of(Site site) {
 }
 bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
 
+/// Ends the grid. What its threads did so far is over: none of them runs again.
 [[noreturn]] void report(const std::string& what) {
+  for (const Thread& t : grid->threads) fiber_of(t.number).publish_for(&end_of_grid);
+  observe(&end_of_grid);
   throw Violation("kernel " + grid->kernel + ", block (" + std::to_string(block_index.x) + "," +
                   std::to_string(block_index.y) + "," + std::to_string(block_index.z) + "): " + what);
 }
@@ -121,7 +131,7 @@ void start_thread() {
   publish(&end_of_grid);
   current->state = State::kDone;
   ++grid->done;
-  fibers()[static_cast<std::size_t>(current->number)]->leave(true);
+  fiber_of(current->number).leave(true);
 }
 
 int take_ready() {
@@ -180,26 +190,27 @@ void run_block() {
   grid->statics.clear();
   grid->dynamic = allocate_shared(grid->dynamic_bytes, 128);
   publish(&start_of_block);
-  while (fibers().size() < count) fibers().push_back(std::make_unique<Fiber>());
+  while (fibers().size() <= count) fibers().push_back(std::make_unique<Fiber>());
+  ++grid->first_fiber;
   for (std::size_t i = 0; i < count; ++i) {
     Thread& t = grid->threads[i];
     const auto number = static_cast<unsigned>(i);
     t.number = static_cast<int>(i);
     t.index = {number % block_size.x, number / block_size.x % block_size.y,
                number / (block_size.x * block_size.y)};
-    fibers()[i]->reset(start_thread);
+    fiber_of(t.number).reset(start_thread);
     grid->ready.push_back(t.number);
   }
   while (grid->done < static_cast<int>(count)) {
     if (grid->ready.empty()) open_barrier();
     current = &grid->threads[static_cast<std::size_t>(take_ready())];
     thread_index = current->index;
-    fibers()[static_cast<std::size_t>(current->number)]->resume();
+    fiber_of(current->number).resume();
     if (!violation.empty()) report(std::exchange(violation, {}));
   }
 }
 
-void yield() { fibers()[static_cast<std::size_t>(current->number)]->leave(false); }
+void yield() { fiber_of(current->number).leave(false); }
 
 std::uint32_t lanes_of_warp(int warp) {
   const auto left = static_cast<int>(grid->threads.size()) - 32 * warp;
@@ -231,12 +242,14 @@ void run_grid(const std::string& kernel, dim3 blocks, dim3 block, std::size_t dy
 }
 
 void fail(const std::string& what, Site site) {
+  publish(&end_of_grid);  // `what` may be this thread's
   {
     const AsHost host;
+    observe(&end_of_grid);
     violation = "thread " + std::to_string(current->number) + ": " + what +
                 (site.line > 0 ? ", at " + text_of(site) : std::string());
   }
-  fibers()[static_cast<std::size_t>(current->number)]->leave(true);
+  fiber_of(current->number).leave(true);
   __builtin_unreachable();
 }
 
@@ -256,13 +269,18 @@ void block_barrier(Site site) {
 void* dynamic_shared() { return grid->dynamic.data; }
 
 void* static_shared(const void* variable, std::size_t bytes, std::size_t alignment) {
-  const AsHost host;
-  SharedPiece& piece = grid->statics[variable];
-  if (piece.data == nullptr) {
-    piece = allocate_shared(bytes, alignment);
-    publish(piece.data);
+  std::byte* data = nullptr;
+  {
+    const AsHost host;
+    SharedPiece& piece = grid->statics[variable];
+    if (piece.data == nullptr) {
+      piece = allocate_shared(bytes, alignment);
+      publish(piece.data);
+    }
+    data = piece.data;
   }
-  return piece.data;
+  observe(data);
+  return data;
 }
 
 void check_shared(const void* pointer, std::size_t bytes, std::size_t alignment, const char* what,
@@ -350,7 +368,11 @@ void wait_for_copies(int still_open, void (*land)(void* to, const std::byte* byt
       group = std::move(me.groups.front());
       me.groups.erase(me.groups.begin());
     }
-    for (const PendingCopy& copy : group) land(copy.to, copy.bytes);
+    for (const PendingCopy& copy : group) {
+      std::byte bytes[16];  // of this thread: `land` is the kernel's, and the group the host's
+      for (int i = 0; i < 16; ++i) bytes[i] = copy.bytes[i];
+      land(copy.to, bytes);
+    }
     const AsHost host;
     std::vector<PendingCopy>().swap(group);
   }

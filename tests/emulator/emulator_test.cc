@@ -61,7 +61,28 @@ TEST_F(Emulator, ThreadsOfABlockMeetAtABarrier) {
   EXPECT_EQ(take(out, 3 * 64), std::vector<int>(3 * 64, 64 * 63 / 2));
 }
 
-#ifndef LLM_TP_EMULATOR_TSAN  // which stops the program at it
+#ifdef __SANITIZE_THREAD__
+TEST_F(Emulator, ASharedNumberReadWithoutABarrierIsARace) {
+  int* out = device<int>(64);
+  EXPECT_EXIT(
+      {
+        run(block_sum, 1, 64, 0, out, false);
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(66), "data race.*(\n.*)*block_sum");
+}
+/// Blocks of one grid write the same number.
+__global__ void write_anywhere(int* out) { out[threadIdx.x] = static_cast<int>(blockIdx.x); }
+TEST_F(Emulator, TwoBlocksThatWriteOneNumberAreARace) {
+  int* out = device<int>(32);
+  EXPECT_EXIT(
+      {
+        run(write_anywhere, 2, 32, 0, out);
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(66), "data race.*(\n.*)*write_anywhere");
+}
+#else
 TEST_F(Emulator, ASharedNumberReadTooEarlyIsNotThere) {
   int* out = device<int>(64);
   run(block_sum, 1, 64, 0, out, false);

@@ -127,11 +127,18 @@ AsHost::AsHost() : fiber_(__tsan_get_current_fiber()) {
   __tsan_switch_to_fiber(host_race_context, __tsan_switch_to_fiber_no_sync);
 }
 AsHost::~AsHost() { __tsan_switch_to_fiber(fiber_, __tsan_switch_to_fiber_no_sync); }
+void Fiber::publish_for(void* object) {
+  void* const caller = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(race_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_release(object);
+  __tsan_switch_to_fiber(caller, __tsan_switch_to_fiber_no_sync);
+}
 void publish(void* object) { __tsan_release(object); }
 void observe(void* object) { __tsan_acquire(object); }
 #else
 AsHost::AsHost() : fiber_(nullptr) {}
 AsHost::~AsHost() { static_cast<void>(fiber_); }
+void Fiber::publish_for(void*) {}
 void publish(void*) {}
 void observe(void*) {}
 #endif

@@ -24,6 +24,8 @@ class Fiber {
   void leave(bool ends);
   /// First statement of entry.
   static void arrived();
+  /// publish(object) in the fiber's name: for one that never runs again.
+  void publish_for(void* object);
 
  private:
   char* memory_;  // a guard page, then the stack
