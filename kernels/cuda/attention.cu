@@ -122,6 +122,7 @@ class Attention {
       }
       std::uint32_t parts[kQueryParts];
       split_bf16(value, parts);
+#pragma unroll
       for (int p = 0; p < kQueryParts; ++p)
         queries_[p * plane + r * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
     }
@@ -143,8 +144,11 @@ class Attention {
       }
       std::uint32_t parts[3];
       split_bf16(value, parts);
-      for (int p = 0; p < kv_parts_; ++p)
-        keys_[(p * kKeyTile + key) * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
+      // Each number of parts by a constant: an array with an unknown index would lie in memory.
+#pragma unroll
+      for (int p = 0; p < 3; ++p)
+        if (p < kv_parts_)
+          keys_[(p * kKeyTile + key) * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
     }
   }
 

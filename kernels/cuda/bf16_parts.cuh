@@ -26,6 +26,7 @@ __device__ inline float bf16_value(std::uint32_t bits) {
 /// numbers.
 template <int kParts>
 __device__ inline void split_bf16(float x, std::uint32_t (&parts)[kParts]) {
+#pragma unroll
   for (int p = 0; p < kParts; ++p) {
     parts[p] = bf16_bits(x);
     // Of infinity nothing remains; infinity - infinity would be NaN.
@@ -39,6 +40,7 @@ __device__ inline void split_pair(float low, float high, std::uint32_t (&pairs)[
   std::uint32_t of_low[kParts], of_high[kParts];
   split_bf16(low, of_low);
   split_bf16(high, of_high);
+#pragma unroll
   for (int p = 0; p < kParts; ++p) pairs[p] = of_low[p] | of_high[p] << 16;
 }
 

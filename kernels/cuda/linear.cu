@@ -30,6 +30,7 @@ __device__ inline void store(const LinearArguments& to, int root, std::int64_t r
 
 constexpr int kFewWarps = 8;
 constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
+constexpr int kUnitsInFlight = 4;  // units of the weight that a warp asks for before it uses the first
 
 /// Few tokens: a block has 16 rows and 8 tokens; its warps share the leaves, whose sums meet in shared
 /// memory.
@@ -47,16 +48,22 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
   for (int leaf = warp; leaf < weight.leaves; leaf += kFewWarps) {
     float sums[1][4] = {};
     const int end = weight.leaf_units[leaf + 1];
-#pragma unroll 4
-    for (int u = weight.leaf_units[leaf]; u < end; ++u) {
-      Unit unit;
-      unit.load(tiles + std::int64_t{u} * Unit::kBytes, lane);
-      unit.multiply(
-          sums,
-          [&](int step, int, int part) {
-            return operand[(std::int64_t{u} * Unit::kTilesOfUnit + step) * kOperandParts * 32 + part * 32];
-          },
-          [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
+    for (int first = weight.leaf_units[leaf]; first < end; first += kUnitsInFlight) {
+      Unit units[kUnitsInFlight];
+#pragma unroll
+      for (int i = 0; i < kUnitsInFlight; ++i)
+        if (first + i < end) units[i].load(tiles + std::int64_t{first + i} * Unit::kBytes, lane);
+#pragma unroll
+      for (int i = 0; i < kUnitsInFlight; ++i) {
+        const int u = first + i;
+        if (u >= end) break;
+        units[i].multiply(
+            sums,
+            [&](int step, int, int part) {
+              return operand[(std::int64_t{u} * Unit::kTilesOfUnit + step) * kOperandParts * 32 + part * 32];
+            },
+            [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
+      }
     }
     for (int i = 0; i < 4; ++i) leaf_sums[leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
   }

@@ -87,13 +87,14 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
-/// 16 or 8 bytes that are read once: past the first-level cache.
+/// 16 or 8 bytes that are read once and that nothing writes while the kernel runs: past the first-level
+/// cache. Not volatile, so that loads may move up past other words.
 __device__ inline uint4 load_once(const uint4* from) {
 #ifdef LLM_TP_DEVICE_CODE
   uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(from));
   return v;
 #else
   return *from;
@@ -102,7 +103,7 @@ __device__ inline uint4 load_once(const uint4* from) {
 __device__ inline uint2 load_once(const uint2* from) {
 #ifdef LLM_TP_DEVICE_CODE
   uint2 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
+  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
   return v;
 #else
   return *from;
