@@ -1,0 +1,82 @@
+#include "gpu/ptx_words.h"
+
+#include "kernels/cuda/ptx.cuh"
+
+namespace llm_tp::testing {
+namespace {
+
+__global__ void mma_kernel(float* d, const std::uint16_t* a, const std::uint16_t* b) {
+  const int lane = static_cast<int>(threadIdx.x), g = lane / 4, c = lane % 4 * 2;
+  const auto pair = [](const std::uint16_t* low, int stride) {
+    return std::uint32_t{low[0]} | std::uint32_t{low[stride]} << 16;
+  };
+  const std::uint32_t of_a[4] = {pair(a + g * 16 + c, 1), pair(a + (g + 8) * 16 + c, 1),
+                                 pair(a + g * 16 + c + 8, 1), pair(a + (g + 8) * 16 + c + 8, 1)};
+  const std::uint32_t of_b[2] = {pair(b + c * 8 + g, 8), pair(b + (c + 8) * 8 + g, 8)};
+  float* const upper = d + g * 8 + c;
+  float sums[4] = {upper[0], upper[1], upper[64], upper[65]};
+  mma_bf16(sums, of_a, of_b);
+  upper[0] = sums[0];
+  upper[1] = sums[1];
+  upper[64] = sums[2];
+  upper[65] = sums[3];
+}
+
+__global__ void load_matrices_kernel(std::uint32_t* out, const std::uint16_t* matrices) {
+  LLM_TP_DYNAMIC_SHARED(shared);
+  auto* const rows = reinterpret_cast<std::uint16_t*>(shared);
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int i = 0; i < 8; ++i) rows[lane * 8 + i] = matrices[lane * 8 + i];
+  __syncthreads();
+  std::uint32_t plain[4], transposed[4];
+  load_matrices<false>(plain, rows + lane * 8);
+  load_matrices<true>(transposed, rows + lane * 8);
+  for (int i = 0; i < 4; ++i) {
+    out[lane * 4 + i] = plain[i];
+    out[128 + lane * 4 + i] = transposed[i];
+  }
+}
+
+__global__ void copies_kernel(float* out, const float* numbers) {
+  LLM_TP_DYNAMIC_SHARED(shared);
+  auto* const copied = reinterpret_cast<float*>(shared);
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int group = 0; group < 2; ++group) {
+    copy_async(copied + group * 128 + lane * 4, numbers + group * 128 + lane * 4);
+    commit_copies();
+  }
+  wait_for_copies<1>();
+  __syncthreads();
+  for (int i = lane; i < 128; i += 32) out[i] = copied[i];
+  wait_for_copies<0>();
+  __syncthreads();
+  for (int i = lane; i < 128; i += 32) out[128 + i] = copied[128 + i];
+}
+
+__global__ void load_once_kernel(uint4* to_wide, const uint4* wide, uint2* to_narrow, const uint2* narrow) {
+  to_wide[threadIdx.x] = load_once(wide + threadIdx.x);
+  to_narrow[threadIdx.x] = load_once(narrow + threadIdx.x);
+}
+
+__global__ void exp2_kernel(float* out, const float* x) { out[threadIdx.x] = fast_exp2(x[threadIdx.x]); }
+
+}  // namespace
+
+void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b) {
+  LLM_TP_LAUNCH(mma_kernel, 1, 32, 0, stream, d, a, b);
+}
+void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint16_t* matrices) {
+  LLM_TP_LAUNCH(load_matrices_kernel, 1, 32, 512, stream, out, matrices);
+}
+void run_copies(cudaStream_t stream, float* out, const float* numbers) {
+  LLM_TP_LAUNCH(copies_kernel, 1, 32, 1024, stream, out, numbers);
+}
+void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
+                   const uint2* narrow) {
+  LLM_TP_LAUNCH(load_once_kernel, 1, 32, 0, stream, to_wide, wide, to_narrow, narrow);
+}
+void run_exp2(cudaStream_t stream, float* out, const float* x) {
+  LLM_TP_LAUNCH(exp2_kernel, 1, 32, 0, stream, out, x);
+}
+
+}  // namespace llm_tp::testing

@@ -1,0 +1,23 @@
+#pragma once
+#include <cuda_runtime_api.h>
+#include <vector_types.h>
+
+#include <cstdint>
+
+namespace llm_tp::testing {
+
+/// One kernel of one warp for every word of kernels/cuda/ptx.cuh. All pointers are of device memory.
+
+/// d [16,8] = a [16,16] * b [16,8] + d, bf16 and f32, loaded lane by lane as ptx.cuh says.
+void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b);
+/// out [2][lane][4]: four matrices [4][8][8] by load_matrices, plain and transposed.
+void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint16_t* matrices);
+/// out [2][128]: numbers [2][128] copied in two groups, the first read while the second may be on its way.
+void run_copies(cudaStream_t stream, float* out, const float* numbers);
+/// wide, narrow [32]: copied by load_once.
+void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
+                   const uint2* narrow);
+/// out [32]: fast_exp2 of x [32].
+void run_exp2(cudaStream_t stream, float* out, const float* x);
+
+}  // namespace llm_tp::testing

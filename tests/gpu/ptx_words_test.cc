@@ -1,0 +1,158 @@
+// Every word of kernels/cuda/ptx.cuh by itself: on a GPU its inline assembly, in the emulator what stands for
+// it.
+#include "gpu/ptx_words.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <numeric>
+#include <regex>
+#include <string>
+
+#include "emulator/device_tensor.h"
+#include "kernels/cuda/cuda_backend.h"
+
+namespace llm_tp::testing {
+namespace {
+
+class PtxWords : public ::testing::Test {
+ protected:
+  CudaBackend cuda{0, 1};
+  CudaStream stream;  // the backend's own is waited for before and after
+
+  /// Numbers in device memory.
+  template <class T>
+  class Numbers {
+   public:
+    Numbers(CudaBackend& cuda, const std::vector<T>& values)
+        : cuda_(cuda), count_(values.size()), memory_(cuda.allocate(values.size() * sizeof(T))) {
+      cuda.upload(memory_.data(), std::as_bytes(std::span(values)));
+      cuda.synchronize();
+    }
+    T* data() { return reinterpret_cast<T*>(memory_.data()); }
+    std::vector<T> take() {
+      const std::int64_t floats = static_cast<std::int64_t>(count_ * sizeof(T) / sizeof(float));
+      const TensorView host = cuda_.on_host(TensorView::vector(memory_.floats(), floats));
+      const auto* values = reinterpret_cast<const T*>(host.data);
+      return std::vector<T>(values, values + count_);
+    }
+
+   private:
+    CudaBackend& cuda_;
+    std::size_t count_;
+    DeviceBuffer memory_;
+  };
+  template <class T>
+  Numbers<T> device(const std::vector<T>& values) {
+    return Numbers<T>(cuda, values);
+  }
+};
+
+std::uint16_t bf16_of_small(int value) {
+  return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16);
+}
+
+TEST_F(PtxWords, MmaAddsTheProductOfItsFragments) {
+  std::vector<std::uint16_t> a(256), b(128);
+  for (int i = 0; i < 256; ++i) a[static_cast<std::size_t>(i)] = bf16_of_small(i * 7 % 19 - 9);
+  for (int i = 0; i < 128; ++i) b[static_cast<std::size_t>(i)] = bf16_of_small(i * 5 % 13 - 6);
+  std::vector<float> d(128);
+  std::iota(d.begin(), d.end(), -60.0f);
+  auto left = device(a), right = device(b);
+  auto sums = device(d);
+  run_mma(stream.get(), sums.data(), left.data(), right.data());
+  stream.synchronize();
+  const std::vector<float> got = sums.take();
+  for (int r = 0; r < 16; ++r)
+    for (int c = 0; c < 8; ++c) {
+      int sum = r * 8 + c - 60;
+      for (int k = 0; k < 16; ++k) sum += ((r * 16 + k) * 7 % 19 - 9) * ((k * 8 + c) * 5 % 13 - 6);
+      EXPECT_EQ(got[static_cast<std::size_t>(r * 8 + c)], static_cast<float>(sum)) << r << ", " << c;
+    }
+}
+
+TEST_F(PtxWords, MatricesAreLoadedRowByRowOrColumnByColumn) {
+  std::vector<std::uint16_t> numbers(256);
+  std::iota(numbers.begin(), numbers.end(), std::uint16_t{1000});
+  auto in = device(numbers);
+  auto out = device(std::vector<std::uint32_t>(256));
+  run_load_matrices(stream.get(), out.data(), in.data());
+  stream.synchronize();
+  const std::vector<std::uint32_t> got = out.take();
+  for (int lane = 0; lane < 32; ++lane)
+    for (int m = 0; m < 4; ++m) {
+      const auto at = [&](int row, int column) {
+        return static_cast<std::uint32_t>(1000 + m * 64 + row * 8 + column);
+      };
+      const int of = lane / 4, pair = lane % 4 * 2;
+      const auto i = static_cast<std::size_t>(lane * 4 + m);
+      EXPECT_EQ(got[i], at(of, pair) | at(of, pair + 1) << 16) << "lane " << lane << ", matrix " << m;
+      EXPECT_EQ(got[128 + i], at(pair, of) | at(pair + 1, of) << 16) << "lane " << lane << ", matrix " << m;
+    }
+}
+
+TEST_F(PtxWords, AsynchronousCopiesAreThereAfterTheWaitForTheirGroup) {
+  const std::vector<float> numbers = random_floats(256, 3);
+  auto in = device(numbers), out = device(std::vector<float>(256));
+  run_copies(stream.get(), out.data(), in.data());
+  stream.synchronize();
+  EXPECT_EQ(out.take(), numbers);
+}
+
+TEST_F(PtxWords, NumbersThatAreReadOnceAreWhole) {
+  std::vector<uint4> wide(32);
+  std::vector<uint2> narrow(32);
+  for (unsigned i = 0; i < 32; ++i) {
+    wide[i] = {4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3};
+    narrow[i] = {2 * i + 500, 2 * i + 501};
+  }
+  auto from_wide = device(wide), to_wide = device(std::vector<uint4>(32));
+  auto from_narrow = device(narrow), to_narrow = device(std::vector<uint2>(32));
+  run_load_once(stream.get(), to_wide.data(), from_wide.data(), to_narrow.data(), from_narrow.data());
+  stream.synchronize();
+  const std::vector<uint4> got_wide = to_wide.take();
+  const std::vector<uint2> got_narrow = to_narrow.take();
+  for (unsigned i = 0; i < 32; ++i) {
+    EXPECT_EQ(got_wide[i].x, 4 * i);
+    EXPECT_EQ(got_wide[i].y, 4 * i + 1);
+    EXPECT_EQ(got_wide[i].z, 4 * i + 2);
+    EXPECT_EQ(got_wide[i].w, 4 * i + 3);
+    EXPECT_EQ(got_narrow[i].x, 2 * i + 500);
+    EXPECT_EQ(got_narrow[i].y, 2 * i + 501);
+  }
+}
+
+TEST_F(PtxWords, PowersOfTwoAreExactAtZeroAndMinusInfinityAndCloseElsewhere) {
+  std::vector<float> x(32);
+  for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i) * -3.7f;
+  x[1] = -INFINITY;
+  auto in = device(x), out = device(std::vector<float>(32));
+  run_exp2(stream.get(), out.data(), in.data());
+  stream.synchronize();
+  const std::vector<float> got = out.take();
+  EXPECT_EQ(got[0], 1.0f);
+  EXPECT_EQ(got[1], 0.0f);
+  for (std::size_t i = 2; i < 32; ++i) {
+    const double want = std::exp2(double{x[i]});
+    EXPECT_NEAR(got[i], want, want * 0x1p-21) << x[i];
+  }
+}
+
+TEST(PtxWordsOfTheSources, EachHasATestHere) {
+  const auto text_of = [](const std::string& path) {
+    std::ifstream file(std::string(LLM_TP_SOURCE_DIR) + path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string words = text_of("/kernels/cuda/ptx.cuh"), tested = text_of("/tests/gpu/ptx_words.cu");
+  const std::regex word("__device__ inline [\\w ]+? (\\w+)\\(");
+  int count = 0;
+  for (std::sregex_iterator found(words.begin(), words.end(), word), end; found != end; ++found, ++count)
+    EXPECT_TRUE(std::regex_search(tested, std::regex("\\b" + (*found)[1].str() + "\\b"))) << (*found)[1];
+  EXPECT_GE(count, 8);
+}
+
+}  // namespace
+}  // namespace llm_tp::testing
