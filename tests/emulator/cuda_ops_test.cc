@@ -197,8 +197,9 @@ std::vector<SmallOp> small_ops() {
        6e-7},
       {"rope",
        [](DeviceBackend& ops) {
-         DeviceTensor x(ops, random_floats(5 * 60, 1), 5), angles(ops, random_floats(5 * 12, 2), 5);
-         ops.rope(x.view.column_range(0, 40), angles.view, 20);
+         // 144 pairs: more than a block.
+         DeviceTensor x(ops, random_floats(5 * 400, 1), 5), angles(ops, random_floats(5 * 32, 2), 5);
+         ops.rope(x.view.column_range(0, 360), angles.view, 40);
          return x.take();
        },
        5e-7},

@@ -105,7 +105,8 @@ class Build:
         if done.returncode == 0:
             return ""
         text = (done.stdout + done.stderr).decode(errors="replace")
-        test = (re.findall(r"\[ RUN      \] \w+\.(\w+)", text) or ["?"])[-1]
+        failed = re.search(r"\[  FAILED  \] \w+\.(\w+)", text)
+        test = failed[1] if failed else (re.findall(r"\[ RUN      \] \w+\.(\w+)", text) or ["?"])[-1]
         if found := re.search(r"(Address|Thread)Sanitizer: ([\w-]+(?: race)?)", text):
             return f"{found[1]}Sanitizer, {found[2]}: {test}"
         if found := re.search(r"runtime error: (.{0,60})", text):
