@@ -22,7 +22,7 @@ std::vector<LoadReport> measure(LoadTestConfig config, std::int64_t max_queue = 
   std::vector<LoadReport> reports;
   with_harbour(1, 2, [&](Leader& leader, const ModelFiles& files) {
     const ServedModel model(files, 128);
-    EngineService service(leader, 2);
+    EngineService service(leader);
     api.open(model, service);
     std::thread client([&] {
       run_load_test(config, "a key", [&](const LoadReport& report) { reports.push_back(report); });
