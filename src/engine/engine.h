@@ -16,7 +16,7 @@ struct LoadPlan {
   std::int64_t kv_tokens = 0;  // positions of all sequences that run at once, page by page
   std::int64_t most_rows = 1;  // of a step
   std::int64_t sequences = 1;  // that run at once
-  bool draft = false;  // the draft model is loaded too, with as many positions
+  bool draft = false;          // the draft model is loaded too, with as many positions
   // Above 0: where memory is short, kv_tokens may shrink down to this; else the run is refused.
   std::int64_t least_kv_tokens = 0;
   bool prefix_cache = false;  // prompts start from pages of earlier requests
