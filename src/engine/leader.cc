@@ -45,7 +45,9 @@ void Leader::send(StepPlan::Kind kind) {
 
 std::vector<RankReport> Leader::report() {
   send(StepPlan::Kind::kReport);
-  return runner_.report();
+  std::vector<RankReport> reports = runner_.report();
+  rank_times_.update(reports);
+  return reports;
 }
 
 void Leader::stop() { send(StepPlan::Kind::kStop); }

@@ -30,9 +30,9 @@ class Leader {
   /// What rank 0 computes on: "cpu avx512 vnni, 2 threads".
   std::string device() const { return runner_.device(); }
   const std::vector<RankPlace>& places() const noexcept { return places_; }
-  /// Where every rank's time went, as of the last step that scored a row.
+  /// Where every rank's time went, as of the last report or step that scored a row.
   const RankTimes& rank_times() const noexcept { return rank_times_; }
-  /// What every rank used, as of that step.
+  /// What every rank used, as of then.
   const std::vector<RankReport>& last_reports() const noexcept { return runner_.last_reports(); }
   /// What every rank used until now: asks them all.
   std::vector<RankReport> report();

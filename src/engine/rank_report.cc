@@ -7,20 +7,30 @@ namespace llm_tp {
 RankBook::RankBook(const Communicator& ranks, std::int64_t weights_and_kv)
     : ranks_(ranks), weights_and_kv_(weights_and_kv), latest_(static_cast<std::size_t>(ranks.world())) {}
 
-void RankBook::step_ends() noexcept {
-  seconds_ += std::chrono::duration<double>(Clock::now() - step_began_).count();
-  step_began_ = {};
+void RankBook::step_begins() {
+  in_step_ = true;
+  step_began_ = Clock::now();
+  calls_before_ = ranks_.times();
+}
+
+void RankBook::step_ends() {
+  over_ = now();
+  in_step_ = false;
+}
+
+RankBook::Times RankBook::now() const {
+  if (!in_step_) return over_;
+  const CallTimes calls = ranks_.times();
+  return {over_.step + std::chrono::duration<double>(Clock::now() - step_began_).count(),
+          over_.calls + calls.seconds - calls_before_.seconds,
+          calls.waiting ? over_.waiting + *calls.waiting - *calls_before_.waiting : -1};
 }
 
 RankReport RankBook::own() const {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const CallTimes calls = ranks_.times();
-  RankReport report{seconds_, calls.seconds, calls.waiting.value_or(-1), weights_and_kv_,
-                    std::int64_t{usage.ru_maxrss} * 1024};
-  if (step_began_ != Clock::time_point{})
-    report.step_seconds += std::chrono::duration<double>(Clock::now() - step_began_).count();
-  return report;
+  const Times times = now();
+  return {times.step, times.calls, times.waiting, weights_and_kv_, std::int64_t{usage.ru_maxrss} * 1024};
 }
 
 }  // namespace llm_tp

@@ -22,8 +22,8 @@ struct RankReport {
 class RankBook {
  public:
   RankBook(const Communicator& ranks, std::int64_t weights_and_kv);
-  void step_begins() noexcept { step_began_ = Clock::now(); }
-  void step_ends() noexcept;
+  void step_begins();
+  void step_ends();
   RankReport own() const;
   void note(int rank, const RankReport& report) { latest_[static_cast<std::size_t>(rank)] = report; }
   /// By rank; on other ranks than 0 nothing was noted.
@@ -31,10 +31,18 @@ class RankBook {
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Times {
+    double step = 0, calls = 0, waiting = 0;
+  };
+  /// Of the steps that are over and the one under way.
+  Times now() const;
+
   const Communicator& ranks_;
   std::int64_t weights_and_kv_;
-  double seconds_ = 0;                 // of the steps that are over
-  Clock::time_point step_began_ = {};  // the epoch: no step is under way
+  Times over_;  // of the steps that are over
+  bool in_step_ = false;
+  Clock::time_point step_began_;
+  CallTimes calls_before_;  // calls outside steps are no part of a step's time
   std::vector<RankReport> latest_;
 };
 

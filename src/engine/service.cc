@@ -13,7 +13,10 @@ std::int64_t most_positions(const Leader& leader, std::int64_t context) {
   return std::min(context, leader.scheduler().limits().most_positions());
 }
 
-EngineService::EngineService(Leader& leader) : leader_(leader) { publish(); }
+EngineService::EngineService(Leader& leader) : leader_(leader) {
+  leader_.report();  // memory and the like are known before the first step
+  publish();
+}
 
 JobId EngineService::submit(Job job) {
   LLM_TP_CHECK(!job.requests.empty() && job.listener != nullptr, "a job without requests or listener");
@@ -171,9 +174,11 @@ bool EngineService::step() {
     state_.step_rows =
         (after.prefill_tokens + after.decode_tokens) - (before.prefill_tokens + before.decode_tokens);
     state_.step_seconds = after.prefill_seconds + after.decode_seconds;
+    state_.last_step_seconds = state_.step_seconds - before.prefill_seconds - before.decode_seconds;
     state_.prompt_tokens += static_cast<std::uint64_t>(after.prefill_tokens - before.prefill_tokens);
   }
   publish();
+  if (ran && watcher_) watcher_(state_);
   return ran;
 }
 
@@ -183,6 +188,9 @@ void EngineService::publish() {
   state_.pages = leader_.scheduler().limits().main_pages();
   state_.sequences_running = leader_.scheduler().sequences_running();
   state_.pages_in_use = leader_.scheduler().pages_in_use();
+  state_.rank_times = leader_.rank_times().totals();
+  state_.rank_reports = leader_.last_reports();
+  state_.straggler = leader_.rank_times().straggler();
   const std::lock_guard lock(mutex_);
   const bool draining = published_.draining;
   published_ = state_;

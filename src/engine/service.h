@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -52,6 +53,10 @@ struct ServiceState {
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // rows run, tokens chosen, since the start
   std::int64_t step_rows = 0;                             // of the last step
   double step_seconds = 0;                                // all steps together
+  double last_step_seconds = 0;
+  std::vector<RankTime> rank_times;      // since the start, as of the last step that scored a row
+  std::vector<RankReport> rank_reports;  // as of the same step
+  RankTimes::Straggler straggler;
   bool draining = false;
 };
 
@@ -72,12 +77,18 @@ class EngineService {
   /// run() cancels what it has, and returns.
   void stop();
   ServiceState state() const;
+  /// Of the ranks; never changes.
+  const std::vector<RankPlace>& places() const noexcept { return leader_.places(); }
+  std::int64_t most_sequences() const noexcept { return most_sequences_; }
   /// Jobs that wait, as of this moment, those in the inbox too.
   std::int64_t waiting() const noexcept { return waiting_count_.load(std::memory_order_relaxed); }
 
   // The engine's thread:
   /// Takes what arrived and runs one step. False where there was nothing to run.
   bool step();
+  /// Called after every step, on the engine's thread; it must not wait for anything. To be set before the
+  /// first step.
+  void watch(std::function<void(const ServiceState&)> watcher) { watcher_ = std::move(watcher); }
   /// Steps until drained or stopped, and sleeps while there is nothing to do.
   void run();
 
@@ -119,6 +130,7 @@ class EngineService {
   std::unordered_map<RequestId, Place> places_;
   std::multimap<std::chrono::steady_clock::time_point, JobId> deadlines_;
   ServiceState state_;
+  std::function<void(const ServiceState&)> watcher_;
 };
 
 }  // namespace llm_tp

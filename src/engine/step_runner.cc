@@ -111,7 +111,10 @@ std::vector<RankReport> StepRunner::report() {
   ByteWriter mine;
   mine.value(book_.own());
   std::vector<RankReport> all;
-  for (const auto& bytes : ranks_.gather(mine.take())) all.push_back(ByteReader(bytes).value<RankReport>());
+  for (const auto& bytes : ranks_.gather(mine.take())) {
+    all.push_back(ByteReader(bytes).value<RankReport>());
+    book_.note(static_cast<int>(all.size()) - 1, all.back());
+  }
   return all;
 }
 

@@ -29,7 +29,8 @@ class StepRunner {
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank, now. Elsewhere: empty. Collective.
   std::vector<RankReport> report();
-  /// On rank 0: what every rank sent along with its candidates in the last step that scored a row.
+  /// On rank 0: what every rank said in report(), or sent along with its candidates in the last step that
+  /// scored a row.
   const std::vector<RankReport>& last_reports() const noexcept { return book_.latest(); }
   std::string device() const { return ops_.description(); }
 

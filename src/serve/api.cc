@@ -55,6 +55,10 @@ Api::Api(const ServeConfig& config, std::string environment_key)
 }
 
 void Api::open(const ServedModel& model, EngineService& service) {
+  service.watch([this](const ServiceState& state) {
+    metrics_.step(state.last_step_seconds);
+    group_.observe(state);
+  });
   model_ = &model;
   service_ = &service;
   if (draining_) service.drain();
@@ -91,6 +95,11 @@ HttpReply Api::health() const {
           to_text({{"status", draining_ ? "draining" : "loading"}}),
           "application/json",
           {{"Retry-After", "1"}}};
+}
+
+HttpReply Api::group() const {
+  if (service_.load() == nullptr) require_ready();  // its error says why
+  return {200, group_.text(*model_, *service_), "application/json", {{"Cache-Control", "no-store"}}};
 }
 
 HttpReply Api::models(const std::string& path) const {
@@ -160,6 +169,7 @@ Api::Outcome Api::route(const HttpRequest& request) {
   for (const Endpoint endpoint : {Endpoint::kCompletions, Endpoint::kChatCompletions, Endpoint::kEmbeddings})
     if (path == path_of(endpoint)) return needs("POST"), run(endpoint, request.body);
   if (path == "/v1/models" || path.starts_with("/v1/models/")) return needs("GET"), models(path);
+  if (path == "/group") return needs("GET"), group();
   if (path == "/tokenize") return needs("POST"), tokenize(request.body);
   if (path == "/detokenize") return needs("POST"), detokenize(request.body);
   if (path == "/version") return needs("GET"), json_reply({{"version", LLM_TP_VERSION}});

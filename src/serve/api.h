@@ -10,6 +10,7 @@
 
 #include "config/engine_config.h"
 #include "engine/service.h"
+#include "serve/group_view.h"
 #include "serve/live_call.h"
 #include "serve/metrics.h"
 #include "serve/served_model.h"
@@ -35,7 +36,8 @@ class Api {
  public:
   /// Errors: kMissingFile for the key file; kConfig where it holds no key; kIoError for the request log.
   Api(const ServeConfig& config, std::string environment_key);
-  /// From now on requests are taken. Any thread, once. Both must outlive the last handle().
+  /// From now on requests are taken. The engine's thread, once, before its first step. Both must outlive the
+  /// last handle().
   void open(const ServedModel& model, EngineService& service);
   /// From now on none is taken: 503.
   void drain();
@@ -62,6 +64,7 @@ class Api {
   HttpReply tokenize(const std::string& body) const;
   HttpReply detokenize(const std::string& body) const;
   HttpReply models(const std::string& path) const;
+  HttpReply group() const;
   HttpReply health() const;
   void check_key(const std::string& authorization) const;
   void require_ready() const;
@@ -70,6 +73,7 @@ class Api {
   const ServeConfig config_;
   std::vector<std::string> keys_;
   Metrics metrics_;
+  GroupView group_;
   std::ofstream log_;
   const std::int64_t began_;
   std::atomic<const ServedModel*> model_{nullptr};

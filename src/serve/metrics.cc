@@ -14,12 +14,19 @@ namespace {
 using Counters = prometheus::Family<prometheus::Counter>;
 using prometheus::Histogram;
 
+using Gauges = prometheus::Family<prometheus::Gauge>;
+
 prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
 }
 Counters& counters(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
 }
+Gauges& gauges(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+}
+/// The engine counts; what came since the last look is added.
+void follow(prometheus::Counter& counter, double value) { counter.Increment(value - counter.Value()); }
 Histogram& histogram(prometheus::Registry& registry, const char* name, const char* help,
                      Histogram::BucketBoundaries bounds) {
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, std::move(bounds));
@@ -40,6 +47,17 @@ struct Metrics::Registry {
   prometheus::Gauge& step_rows = gauge(all, "llm_tp_last_step_rows", "Rows of the last step");
   prometheus::Counter& steps = counters(all, "llm_tp_steps_total", "Steps of the model").Add({});
   prometheus::Counter& step_seconds = counters(all, "llm_tp_step_seconds_total", "Time in steps").Add({});
+  Histogram& step = histogram(all, "llm_tp_step_seconds", "One step of the model",
+                              {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5});
+  Counters& rank_steps = counters(all, "llm_tp_rank_step_seconds_total", "A rank's time in steps");
+  Counters& rank_sums =
+      counters(all, "llm_tp_rank_sum_seconds_total", "Of it: in sums over ranks, without waiting");
+  Counters& rank_waits =
+      counters(all, "llm_tp_rank_wait_seconds_total", "Of it: waiting for ranks that came later");
+  Gauges& rank_memory = gauges(all, "llm_tp_rank_peak_memory_bytes", "Most memory that a rank's process had");
+  prometheus::Gauge& straggler = gauge(all, "llm_tp_straggler_rank", "The rank that works longest, lately");
+  prometheus::Gauge& straggler_excess =
+      gauge(all, "llm_tp_straggler_excess_ratio", "Its time at work over the mean of all ranks, less 1");
   Counters& requests = counters(all, "llm_tp_requests_total", "Answered requests by endpoint and status");
   prometheus::Counter& prompt = counters(all, "llm_tp_prompt_tokens_total", "Tokens of prompts").Add({});
   prometheus::Counter& cached =
@@ -69,6 +87,21 @@ void Metrics::token_gap(double seconds) { registry_->token_gap.Observe(seconds);
 void Metrics::whole(double seconds) { registry_->whole.Observe(seconds); }
 void Metrics::connections(std::int64_t open) { registry_->connections.Set(static_cast<double>(open)); }
 
+void Metrics::step(double seconds) { registry_->step.Observe(seconds); }
+
+void Metrics::take_ranks(const ServiceState& state) {
+  Registry& r = *registry_;
+  for (std::size_t i = 0; i < state.rank_times.size(); ++i) {
+    const prometheus::Labels rank{{"rank", std::to_string(i)}};
+    follow(r.rank_steps.Add(rank), state.rank_times[i].step);
+    follow(r.rank_sums.Add(rank), state.rank_times[i].sums);
+    follow(r.rank_waits.Add(rank), state.rank_times[i].waiting);
+    r.rank_memory.Add(rank).Set(static_cast<double>(state.rank_reports[i].peak_memory));
+  }
+  r.straggler.Set(state.straggler.rank);
+  r.straggler_excess.Set(state.straggler.excess);
+}
+
 std::string Metrics::text(const ServiceState* state) {
   Registry& r = *registry_;
   if (state != nullptr) {
@@ -79,9 +112,9 @@ std::string Metrics::text(const ServiceState* state) {
     r.pages.Set(static_cast<double>(state->pages));
     r.draining.Set(state->draining ? 1 : 0);
     r.step_rows.Set(static_cast<double>(state->step_rows));
-    // The engine counts; what came since the last look is added.
-    r.steps.Increment(static_cast<double>(state->steps) - r.steps.Value());
-    r.step_seconds.Increment(state->step_seconds - r.step_seconds.Value());
+    follow(r.steps, static_cast<double>(state->steps));
+    follow(r.step_seconds, state->step_seconds);
+    take_ranks(*state);
   }
   return prometheus::TextSerializer().Serialize(r.all.Collect());
 }

@@ -18,11 +18,13 @@ class Metrics {
   void token_gap(double seconds);    // between two tokens of one sequence
   void whole(double seconds);        // since the request came
   void connections(std::int64_t open);
+  void step(double seconds);  // of the model
   /// Text exposition format, with the service's state of this moment; null while it loads.
   std::string text(const ServiceState* state);
 
  private:
   struct Registry;
+  void take_ranks(const ServiceState& state);
   std::unique_ptr<Registry> registry_;
 };
 

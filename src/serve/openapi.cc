@@ -96,6 +96,7 @@ std::string openapi_document() {
                                                         Json::array({"prompt"})))}}},
       {"/detokenize",
        {{"post", operation("Token ids to text", body_of({{"tokens", ids}}, Json::array({"tokens"})))}}},
+      {"/group", {{"get", operation("The ranks, their memory and time, pages, queue, tokens a second")}}},
       {"/health", {{"get", operation("200 once requests are taken")}}},
       {"/ready", {{"get", operation("The same as /health")}}},
       {"/version", {{"get", operation("The server's version")}}}};

@@ -39,6 +39,7 @@ class ServedModel {
   /// Names that a request's `model` may have: name(), then those of the adapters.
   std::vector<std::string> names() const;
   const Tokenizer* tokenizer() const noexcept { return files_.tokenizer.get(); }
+  bool has_chat_template() const noexcept { return template_ != nullptr && template_error_.empty(); }
   std::int64_t vocabulary() const noexcept { return files_.shape.vocabulary; }
   std::int64_t most_positions() const noexcept { return most_positions_; }
 

@@ -63,6 +63,7 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
     EXPECT_EQ(answer["usage"]["completion_tokens"], 3);
     EXPECT_EQ(body_of(ask(port, post("/detokenize", R"({"tokens":[5,9]})"))).size(), 1u);
     EXPECT_NE(ask(port, get("/metrics")).find("llm_tp_requests_running 0"), std::string::npos);
+    EXPECT_EQ(body_of(ask(port, get("/group")))["ranks"].size(), 1u);
     for (const auto& [request, status] : std::vector<std::pair<std::string, std::string>>{
              {get("/nope"), "404"},
              {get("/v1/completions"), "405"},
@@ -159,6 +160,7 @@ TEST(HttpServer, KeysOpenTheApiAndAreNotNeededForHealth) {
   with_server(config, 1, [](std::uint16_t port, EngineService&) {
     EXPECT_EQ(status_of(ask(port, get("/health"))), "200");
     EXPECT_EQ(status_of(ask(port, get("/v1/models"))), "401");
+    EXPECT_EQ(status_of(ask(port, get("/group"))), "401");
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer wrong1\r\n"))), "401");
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer s3cret\r\n"))), "200");
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer other\r\n"))), "200");
