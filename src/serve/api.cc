@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "serve/api_error.h"
 #include "serve/json_text.h"
+#include "serve/web_page.h"
 
 namespace llm_tp {
 namespace {
@@ -30,6 +31,28 @@ bool same_secret(const std::string& given, const std::string& key) {
   for (std::size_t i = 0; i < given.size(); ++i)
     difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key[i % key.size()]);
   return difference == 0;
+}
+
+/// Nothing but what the page holds itself runs, and it talks to nobody but this server. Its own scripts and
+/// styles carry a number that is new in each reply: text that got into the page some other way has none.
+HttpReply web_page_reply() {
+  std::random_device random;
+  std::string nonce;
+  for (int i = 0; i < 4; ++i) nonce += std::to_string(random()) + "-";
+  constexpr std::string_view kPlace = "{{nonce}}";
+  std::string page = kWebPage;
+  for (std::size_t at = 0; (at = page.find(kPlace, at)) != std::string::npos;)
+    page.replace(at, kPlace.size(), nonce);
+  return {200,
+          std::move(page),
+          "text/html; charset=utf-8",
+          {{"Content-Security-Policy", "default-src 'none'; script-src 'nonce-" + nonce +
+                                           "'; style-src 'nonce-" + nonce +
+                                           "'; connect-src 'self'; img-src data:; base-uri 'none'; "
+                                           "form-action 'none'; frame-ancestors 'none'"},
+           {"Cache-Control", "no-store"},
+           {"Referrer-Policy", "no-referrer"},
+           {"X-Content-Type-Options", "nosniff"}}};
 }
 
 HttpReply json_reply(const Json& body) { return {200, to_text(body), "application/json", {}}; }
@@ -165,6 +188,8 @@ Api::Outcome Api::route(const HttpRequest& request) {
     throw ApiError(405, path + ": wanted " + method + ", found " + request.method.substr(0, 20));
   };
   if (path == "/health" || path == "/ready") return needs("GET"), health();
+  // The page holds no secret and has to ask for the key itself.
+  if (path == "/") return needs("GET"), web_page_reply();
   check_key(request.authorization);
   for (const Endpoint endpoint : {Endpoint::kCompletions, Endpoint::kChatCompletions, Endpoint::kEmbeddings})
     if (path == path_of(endpoint)) return needs("POST"), run(endpoint, request.body);

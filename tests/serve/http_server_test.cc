@@ -64,6 +64,11 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
     EXPECT_EQ(body_of(ask(port, post("/detokenize", R"({"tokens":[5,9]})"))).size(), 1u);
     EXPECT_NE(ask(port, get("/metrics")).find("llm_tp_requests_running 0"), std::string::npos);
     EXPECT_EQ(body_of(ask(port, get("/group")))["ranks"].size(), 1u);
+    const std::string page = ask(port, get("/"));
+    EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'"), std::string::npos);
+    EXPECT_NE(page.find("</html>"), std::string::npos);
+    EXPECT_EQ(page.find("{{"), std::string::npos) << "a part was not put in";
+    EXPECT_EQ(page.find("src="), std::string::npos) << "the page has no outside resource";
     for (const auto& [request, status] : std::vector<std::pair<std::string, std::string>>{
              {get("/nope"), "404"},
              {get("/v1/completions"), "405"},

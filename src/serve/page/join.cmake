@@ -1,0 +1,11 @@
+# Joins the parts of the web page into one HTML text in a C++ source: cmake -DPAGE=folder -DOUT=file.cc -P join.cmake
+cmake_minimum_required(VERSION 3.25)
+file(READ ${PAGE}/index.html page)
+foreach(part style.css stream.js tokens.js group.js main.js)
+  file(READ ${PAGE}/${part} text)
+  string(REPLACE "{{${part}}}" "${text}" page "${page}")
+endforeach()
+if(page MATCHES "{{[a-z]+[.][a-z]+}}")
+  message(FATAL_ERROR "the page names a part that is not joined: ${CMAKE_MATCH_0}")
+endif()
+file(WRITE ${OUT} "#include \"serve/web_page.h\"\nnamespace llm_tp {\nconst char* const kWebPage = R\"page(${page})page\";\n}\n")
