@@ -79,7 +79,7 @@ class EngineService {
   ServiceState state() const;
   /// Of the ranks; never changes.
   const std::vector<RankPlace>& places() const noexcept { return leader_.places(); }
-  std::int64_t most_sequences() const noexcept { return most_sequences_; }
+  std::int64_t most_sequences() const noexcept { return leader_.scheduler().limits().sequences; }
   /// Jobs that wait, as of this moment, those in the inbox too.
   std::int64_t waiting() const noexcept { return waiting_count_.load(std::memory_order_relaxed); }
 

@@ -18,9 +18,9 @@ class Nobody : public JobListener {
 
 void generate(EngineService& service, std::int32_t tokens) {
   Job job;
-  job.sequences.resize(1);
-  job.sequences[0].prompt = {1, 2, 3};
-  job.sequences[0].max_tokens = tokens;
+  job.requests.resize(1);
+  job.requests[0].prompt = {1, 2, 3};
+  job.requests[0].max_tokens = tokens;
   job.listener = std::make_shared<Nobody>();
   service.submit(std::move(job));
   while (service.step()) {
@@ -36,7 +36,7 @@ double metric(const std::string& text, const std::string& name) {
 TEST(GroupView, SaysWhereEveryRankIsAndWhatItsTimeWentInto) {
   with_harbour(3, 2, [](Leader& leader, const ModelFiles& files) {
     const ServedModel model(files, 128);
-    EngineService service(leader, 2);
+    EngineService service(leader);
     GroupView view;
     Metrics metrics;
     service.watch([&](const ServiceState& state) {
