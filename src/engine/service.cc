@@ -156,10 +156,13 @@ void EngineService::on_progress(const Progress& progress) {
   if (progress.new_token) ++state_.generated_tokens;
   const bool goes_on = jobs_.at(place.job).listener->progress(place.request, progress);
   if (goes_on && !progress.finished) return;
-  if (!progress.finished) leader_.scheduler().cancel(progress.request, progress.choice);
   place.ended[answer] = true;
-  if (std::find(place.ended.begin(), place.ended.end(), false) == place.ended.end())
+  if (std::find(place.ended.begin(), place.ended.end(), false) == place.ended.end()) {
+    leader_.scheduler().cancel(progress.request);
     finish_request(progress.request);
+  } else if (!progress.finished) {
+    leader_.scheduler().cancel(progress.request, progress.choice);
+  }
 }
 
 bool EngineService::step() {
@@ -187,6 +190,11 @@ void EngineService::publish() {
   state_.jobs_running = started_jobs_;
   state_.pages = leader_.scheduler().limits().main_pages();
   state_.sequences_running = leader_.scheduler().sequences_running();
+  state_.requests_waiting = leader_.scheduler().requests_waiting();
+  const ScheduleFigures& figures = leader_.scheduler().figures();
+  state_.waits_for = figures.waits_for;
+  state_.preemptions = figures.preemptions;
+  state_.preempted_tokens = figures.preempted_tokens;
   state_.pages_in_use = leader_.scheduler().pages_in_use();
   state_.rank_times = leader_.rank_times().totals();
   state_.rank_reports = leader_.last_reports();

@@ -48,6 +48,10 @@ std::int64_t most_positions(const Leader& leader, std::int64_t context);
 struct ServiceState {
   std::int64_t jobs_waiting = 0, jobs_running = 0;
   std::int64_t sequences_running = 0;
+  // Requests in the scheduler that have not begun or were preempted, and what the first of them lacks.
+  std::int64_t requests_waiting = 0;
+  WaitsFor waits_for = WaitsFor::kNothing;
+  std::int64_t preemptions = 0, preempted_tokens = 0;  // since the start
   std::int64_t pages_in_use = 0, pages = 0;
   std::uint64_t steps = 0;
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // rows run, tokens chosen, since the start

@@ -33,6 +33,8 @@ class PageAllocator {
     return holders_.at(static_cast<std::size_t>(page)) == 0 && kept_.at(static_cast<std::size_t>(page));
   }
   int idle_pages() const noexcept { return idle_; }
+  int holders(PageId page) const { return holders_.at(static_cast<std::size_t>(page)); }
+  bool is_kept(PageId page) const { return kept_.at(static_cast<std::size_t>(page)); }
 
  private:
   std::int32_t& holders_of(PageId page);

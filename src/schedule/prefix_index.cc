@@ -19,6 +19,18 @@ PrefixIndex::~PrefixIndex() {
     }
 }
 
+std::vector<PageId> PrefixIndex::pages(std::size_t cache) const {
+  std::vector<PageId> all;
+  std::vector<const Node*> open{root_.get()};
+  while (!open.empty()) {
+    const Node* const node = open.back();
+    open.pop_back();
+    if (node->pages[cache] != kNoPage) all.push_back(node->pages[cache]);
+    for (const auto& [tokens, child] : node->children) open.push_back(child.get());
+  }
+  return all;
+}
+
 std::vector<TokenId> PrefixIndex::edge(std::span<const TokenId> tokens, std::size_t page,
                                        AdapterId adapter) const {
   const auto run = tokens.subspan(page * page_tokens_, page_tokens_);

@@ -53,6 +53,8 @@ class PrefixIndex {
   /// all pages, of those that no known page follows, together with the same tokens' pages in the other
   /// caches. Returns what was forgotten, which is nothing where no such page is there.
   std::vector<CachePage> evict(std::size_t cache, const IsIdle& is_idle);
+  /// All that it knows of a cache, in no order.
+  std::vector<PageId> pages(std::size_t cache) const;
 
  private:
   static constexpr PageId kNoPage = -1;

@@ -21,6 +21,7 @@ namespace llm_tp {
 struct Request {
   std::vector<TokenId> prompt;  // at least one
   AdapterId adapter = kNoAdapter;
+  std::int32_t priority = 0;     // lower ones go first (Rank)
   std::int32_t max_tokens = 16;  // new ones; 0: the prompt is run and scored only
   std::int32_t min_tokens = 0;   // before that many, end ids are never chosen
   std::vector<TokenId> end_ids;

@@ -31,6 +31,7 @@ class SequenceTable final {
     ModelSlot model = ModelSlot::kMain;
     std::vector<TokenId> tokens;
     std::int32_t done = 0;      // positions whose keys and values are in the cache
+    std::int32_t told = 0;      // positions that were run once: run again, they have no outcome
     std::vector<PageRun> runs;  // in each cache: pages[i] is page pages_before + i
     AdapterId adapter = kNoAdapter;
     std::int32_t waiting() const noexcept { return static_cast<std::int32_t>(tokens.size()) - done; }
@@ -47,15 +48,38 @@ class SequenceTable final {
   void cut(SequenceId id, std::int32_t length);
   void drop(SequenceId id);
 
+  /// Gives all pages of the sequence back; its tokens stay, and all of them wait to be run.
+  void pause(SequenceId id);
+  /// A paused sequence goes on: with pages that are kept, for its first `most` positions at the furthest.
+  void resume(SequenceId id, std::int32_t most);
+  /// A paused sequence goes on from the pages of another, whose tokens that were run are its own beginning.
+  void adopt(SequenceId id, SequenceId from);
+
+  /// Gives back what no row that may come sees; prepare() does it too.
+  void give_back_unseen(SequenceId id) { give_back_unseen(at(id)); }
+  /// What prepare() takes from each cache.
+  std::vector<std::int64_t> pages_to_take(SequenceId id, std::int32_t rows) const;
+  /// What it may take: pages that are free, or idle.
+  std::int64_t available(ModelSlot model, std::size_t cache) const {
+    const PageAllocator& pages = of(model).pages[cache];
+    return std::int64_t{pages.free_pages()} + pages.idle_pages();
+  }
+  /// Pages of a cache that a sequence of these tokens would share with sequences that run: of its first
+  /// `most` positions.
+  std::int64_t held_pages(ModelSlot model, std::size_t cache, std::span<const TokenId> tokens,
+                          std::int32_t most, AdapterId adapter);
   /// Makes the pages of the next `rows` positions the sequence's own.
   void prepare(SequenceId id, std::int32_t rows, std::vector<PageCopy>& copies);
   /// The rows were run.
-  void advance(SequenceId id, std::int32_t rows) { at(id).done += rows; }
+  void advance(SequenceId id, std::int32_t rows);
 
   const Sequence& get(SequenceId id) const { return sequences_.at(id); }
   bool has(SequenceId id) const { return sequences_.contains(id); }
   /// Of each cache of a model.
   const std::vector<PageAllocator>& pages(ModelSlot model) const { return of(model).pages; }
+  /// Walks over all pages; for tests. Errors: kBug where one is held by more or fewer than the sequences that
+  /// have it, or is kept without being known by its tokens, or the other way round.
+  void check_accounts() const;
 
  private:
   struct Caches {
@@ -68,6 +92,8 @@ class SequenceTable final {
   const Caches& of(ModelSlot model) const { return caches_[static_cast<std::size_t>(model)]; }
   PageId take(ModelSlot model, std::size_t cache);
   void give_back_unseen(Sequence& sequence);
+  void take_kept(Sequence& sequence, std::int32_t most);
+  void give_back_all(Sequence& sequence);
 
   std::int32_t page_tokens_;
   bool keeps_prefixes_;
