@@ -40,6 +40,17 @@ struct Metrics::Registry {
       gauge(all, "llm_tp_requests_running", "Requests with a sequence in the step plan");
   prometheus::Gauge& waiting = gauge(all, "llm_tp_requests_waiting", "Requests that wait for room");
   prometheus::Gauge& sequences = gauge(all, "llm_tp_sequences_running", "Sequences in the step plan");
+  prometheus::Family<prometheus::Gauge>& stuck =
+      prometheus::BuildGauge()
+          .Name("llm_tp_prompts_waiting")
+          .Help("Prompts that wait or were preempted, by what the first of them lacks")
+          .Register(all);
+  prometheus::Gauge& wait_for_sequences = stuck.Add({{"reason", "sequences"}});
+  prometheus::Gauge& wait_for_pages = stuck.Add({{"reason", "pages"}});
+  prometheus::Counter& preemptions =
+      counters(all, "llm_tp_preemptions_total", "Prompts that gave their KV pages back").Add({});
+  prometheus::Counter& preempted_tokens =
+      counters(all, "llm_tp_preempted_tokens_total", "Tokens whose keys and values they had").Add({});
   prometheus::Gauge& pages_in_use = gauge(all, "llm_tp_kv_pages_in_use", "KV pages that live sequences hold");
   prometheus::Gauge& pages = gauge(all, "llm_tp_kv_pages", "KV pages there are");
   prometheus::Gauge& connections = gauge(all, "llm_tp_connections", "Open HTTP connections");
@@ -108,10 +119,15 @@ std::string Metrics::text(const ServiceState* state) {
     r.running.Set(static_cast<double>(state->jobs_running));
     r.waiting.Set(static_cast<double>(state->jobs_waiting));
     r.sequences.Set(static_cast<double>(state->sequences_running));
+    const auto waiting = static_cast<double>(state->requests_waiting);
+    r.wait_for_sequences.Set(state->waits_for == WaitsFor::kSequences ? waiting : 0);
+    r.wait_for_pages.Set(state->waits_for == WaitsFor::kPages ? waiting : 0);
     r.pages_in_use.Set(static_cast<double>(state->pages_in_use));
     r.pages.Set(static_cast<double>(state->pages));
     r.draining.Set(state->draining ? 1 : 0);
     r.step_rows.Set(static_cast<double>(state->step_rows));
+    follow(r.preemptions, static_cast<double>(state->preemptions));
+    follow(r.preempted_tokens, static_cast<double>(state->preempted_tokens));
     follow(r.steps, static_cast<double>(state->steps));
     follow(r.step_seconds, state->step_seconds);
     take_ranks(*state);

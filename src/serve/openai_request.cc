@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kMostChoices = 128;  // of a request, over all its prompts
 constexpr std::size_t kMostInputs = 2048;   // texts of one request for embeddings
+constexpr std::int64_t kMostPriority = 1000;
 constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
 
 void read_prompts(BodyReader& body, const char* name, ApiRequest& request) {
@@ -235,6 +236,7 @@ ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
   ApiRequest request;
   request.endpoint = endpoint;
   request.model = body.text("model");
+  request.priority = body.integer("priority", -kMostPriority, kMostPriority).value_or(0);
   if (endpoint == Endpoint::kEmbeddings)
     read_embedding(body, request);
   else

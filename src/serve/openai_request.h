@@ -46,6 +46,7 @@ struct ApiRequest {
   bool stream = false, include_usage = false;
   bool return_token_ids = false;
   std::optional<double> timeout;  // seconds
+  std::int64_t priority = 0;      // lower ones go first
   // Embeddings alone:
   EmbeddingSettings embedding;
   bool base64 = false;                     // how vectors are written

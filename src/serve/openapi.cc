@@ -32,6 +32,7 @@ Json common_fields() {
           {"return_token_ids", of_type("boolean")},
           {"stream", of_type("boolean")},
           {"timeout", within("number", 0, 1000000)},
+          {"priority", whole(-1000, 1000)},
           {"user", of_type("string")}};
 }
 
@@ -81,6 +82,7 @@ std::string openapi_document() {
                        {"pooling", {{"enum", Json::array({"mean", "last"})}}},
                        {"normalize", of_type("boolean")},
                        {"timeout", within("number", 0, 1000000)},
+                       {"priority", whole(-1000, 1000)},
                        {"user", of_type("string")}};
   const Json paths{
       {"/v1/completions",

@@ -231,6 +231,7 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
       Request sequence = sequence_of(request, static_cast<std::int64_t>(prompt.tokens.size()), seed);
       sequence.prompt = prompt.tokens;
       sequence.adapter = adapter;
+      sequence.priority = static_cast<std::int32_t>(request.priority);
       if (!guide) guide = guide_of(request, sequence.end_ids);
       sequence.guide = guide;
       // Choices of one prompt draw differently; a prompt draws the same whatever stands beside it.

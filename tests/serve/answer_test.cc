@@ -165,6 +165,11 @@ TEST_F(AnswerTest, WhatTheModelCannotTakeIsRefused) {
   EXPECT_EQ(status("{\"prompt\":[" + ids.substr(2) + "],\"max_tokens\":1}"), 400);
 }
 
+TEST_F(AnswerTest, APriorityIsThatOfEachPrompt) {
+  const Call two = call(R"({"prompt":["a","b"],"priority":-2})");
+  for (const Request& request : two.sequences) EXPECT_EQ(request.priority, -2);
+}
+
 TEST_F(AnswerTest, LongestCompletionEndsWithTheContext) {
   EXPECT_EQ(call(R"({"prompt":[1,5,9],"max_tokens":100000})").sequences[0].max_tokens, 125);
   EXPECT_EQ(call(R"({"prompt":[1,5,9]})").sequences[0].max_tokens, 16);

@@ -62,13 +62,16 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
         body_of(ask(port, post("/v1/completions", R"({"prompt":"The gull","max_tokens":3})")));
     EXPECT_EQ(answer["usage"]["completion_tokens"], 3);
     EXPECT_EQ(body_of(ask(port, post("/detokenize", R"({"tokens":[5,9]})"))).size(), 1u);
-    EXPECT_NE(ask(port, get("/metrics")).find("llm_tp_requests_running 0"), std::string::npos);
     EXPECT_EQ(body_of(ask(port, get("/group")))["ranks"].size(), 1u);
     const std::string page = ask(port, get("/"));
     EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'"), std::string::npos);
     EXPECT_NE(page.find("</html>"), std::string::npos);
     EXPECT_EQ(page.find("{{"), std::string::npos) << "a part was not put in";
     EXPECT_EQ(page.find("src="), std::string::npos) << "the page has no outside resource";
+    const std::string metrics = ask(port, get("/metrics"));
+    for (const char* line : {"llm_tp_requests_running 0\n", "llm_tp_preemptions_total 0\n",
+                             "llm_tp_prompts_waiting{reason=\"pages\"} 0\n"})
+      EXPECT_NE(metrics.find(line), std::string::npos) << line;
     for (const auto& [request, status] : std::vector<std::pair<std::string, std::string>>{
              {get("/nope"), "404"},
              {get("/v1/completions"), "405"},

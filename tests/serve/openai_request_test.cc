@@ -59,6 +59,8 @@ TEST(OpenAiRequest, FieldsOutOfRangeAreRefusedByName) {
                                                         {"model", "3"},
                                                         {"stop_token_ids", "[-1]"},
                                                         {"min_tokens", "99"},
+                                                        {"priority", "1001"},
+                                                        {"priority", "0.5"},
                                                         {"nonsense", "1"},
                                                         {"suffix", "\"x\""},
                                                         {"stream_options", "{\"include_usage\":true}"}})
@@ -71,6 +73,13 @@ TEST(OpenAiRequest, NullIsAFieldThatIsNotThere) {
   EXPECT_FALSE(request.temperature.has_value());
   EXPECT_EQ(request.n, 1);
   EXPECT_EQ(request.max_tokens, 16);
+}
+
+TEST(OpenAiRequest, EveryEndpointTakesAPriority) {
+  EXPECT_EQ(completion(R"({"prompt":"a"})").priority, 0);
+  EXPECT_EQ(completion(R"({"prompt":"a","priority":-3})").priority, -3);
+  EXPECT_EQ(chat(R"({"messages":[{"role":"user","content":"a"}],"priority":7})").priority, 7);
+  EXPECT_EQ(parse_api_request(Endpoint::kEmbeddings, R"({"input":"a","priority":1})").priority, 1);
 }
 
 TEST(OpenAiRequest, PromptsTimesChoicesAreBounded) {
