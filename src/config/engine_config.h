@@ -16,6 +16,9 @@ enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
 enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
 
+/// How calls of functions stand in a model's replies.
+enum class ToolFormat : std::uint8_t { kAuto, kHermes, kLlama3, kMistral, kNone };
+
 enum class EarlyStopChoice : std::uint8_t { kFalse, kTrue, kNever };
 enum class PoolingChoice : std::uint8_t { kMean, kLast };
 enum class SpeculativeChoice : std::uint8_t { kNone, kDraft, kNgram, kLookahead };
@@ -129,6 +132,7 @@ struct EngineConfig {
   std::int64_t max_batch = 32;      // sequences a step of batch and serve
   std::vector<double> shares;       // weight of each rank; empty: equal
   bool expert_parallel = false;     // whole experts by rank instead of a slice of each
+  ToolFormat tool_format = ToolFormat::kAuto;
   LogLevel log_level = LogLevel::kInfo;
   std::vector<std::string> adapters;  // NAME=FOLDER of each
   std::string merge_adapter;          // the name of one of them; empty: none

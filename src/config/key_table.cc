@@ -145,6 +145,15 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
       bool_key({"expert_parallel", "--expert-parallel", "",
                 "Mixtures of experts: whole experts by rank instead of a slice of each on every rank."},
                LLM_TP_FIELD(expert_parallel)));
+  keys.push_back(choice_key<ToolFormat>(
+      {"tool_format", "--tool-format", "",
+       "How the model writes calls of functions (batch, serve); auto: as its chat template does."},
+      {{"auto", ToolFormat::kAuto},
+       {"hermes", ToolFormat::kHermes},
+       {"llama3", ToolFormat::kLlama3},
+       {"mistral", ToolFormat::kMistral},
+       {"none", ToolFormat::kNone}},
+      LLM_TP_FIELD(tool_format)));
   keys.push_back(
       choice_key<LogLevel>({"log_level", "--log-level", "", "Least important log line that is printed."},
                            {{"error", LogLevel::kError},

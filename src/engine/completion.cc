@@ -28,11 +28,11 @@ std::string StopMatcher::push(const std::string& piece) {
 std::string StopMatcher::finish() { return matched_ ? std::string() : std::exchange(held_, {}); }
 
 Completion::Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop,
-                       std::int32_t min_tokens)
+                       std::int32_t min_tokens, std::vector<TokenId> shown)
     : tokenizer_(tokenizer),
       matcher_(std::move(stops), include_stop),
       min_tokens_(static_cast<std::size_t>(min_tokens)) {
-  if (tokenizer != nullptr) decoder_.emplace(*tokenizer);
+  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, std::move(shown));
 }
 
 std::string Completion::push(const Progress& progress) {

@@ -38,9 +38,9 @@ class Completion {
     std::vector<std::pair<TokenId, double>> top;
   };
   /// tokenizer may be null: then there is no text and no stop string. Stop strings are looked for in the text
-  /// of the tokens after the first min_tokens.
+  /// of the tokens after the first min_tokens. The control tokens `shown` have a text.
   Completion(const Tokenizer* tokenizer, std::vector<std::string> stops, bool include_stop,
-             std::int32_t min_tokens = 0);
+             std::int32_t min_tokens = 0, std::vector<TokenId> shown = {});
   /// Takes one new token; after a stop string or the end it is passed over. Returns the text that became
   /// sure. stopped() may be true afterwards: cancel the choice then.
   std::string push(const Progress& progress);

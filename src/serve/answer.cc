@@ -37,12 +37,22 @@ bool shows_ids(const Call& call, const ServedModel& model) {
 }  // namespace
 
 Answer::Answer(const Call& call, const ServedModel& model) : call_(call), model_(model) {
-  for (std::size_t i = 0; i < call.sequences.size(); ++i)
+  for (std::size_t i = 0; i < call.sequences.size(); ++i) {
     choices_.push_back({Completion(model.tokenizer(), call.request.stop, call.request.include_stop,
-                                   call.sequences[i].min_tokens),
+                                   call.sequences[i].min_tokens, call.reading.marks),
                         {},
                         false,
+                        {},
+                        0,
                         {}});
+    if (call.reading.style != ToolStyle::kNone)
+      choices_.back().reply.emplace(call.reading.style, call.request.tools.tools);
+  }
+}
+
+std::string Answer::Choice::finish_reason() const {
+  const std::string reason = completion.finish_reason();
+  return reason == "stop" && reply && reply->has_calls() ? "tool_calls" : reason;
 }
 
 AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
@@ -69,8 +79,13 @@ AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
     piece.tokens = choice.prompt;
   }
   piece.text += choice.completion.push(progress);
+  if (choice.reply) {
+    ReplyDelta delta = choice.reply->push(piece.text, choice.completion.finished());
+    piece.text = std::move(delta.content);
+    piece.calls = std::move(delta.calls);
+  }
   if (progress.new_token) piece.tokens.push_back(scored(choice.completion.tokens().back()));
-  if (choice.completion.finished()) piece.finish_reason = choice.completion.finish_reason();
+  if (choice.completion.finished()) piece.finish_reason = choice.finish_reason();
   return piece;
 }
 
@@ -131,7 +146,9 @@ std::string Answer::body() const {
     const Json text = completion.has_text() ? Json(completion.text()) : Json();
     std::int64_t offset = 0;
     if (is_chat(call_)) {
-      rendered["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+      rendered["message"] = choice.reply
+                                ? choice.reply->message()
+                                : Json{{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
       rendered["logprobs"] = call_.request.logprobs ? chat_logprobs(tokens, model_.tokenizer()) : Json();
     } else {
       const auto& prompt = call_.prompts[i / static_cast<std::size_t>(call_.request.best_of)];
@@ -141,7 +158,7 @@ std::string Answer::body() const {
           call_.request.logprobs ? completion_logprobs(tokens, model_.tokenizer(), offset) : Json();
     }
     if (shows_ids(call_, model_)) rendered["token_ids"] = ids_of(tokens);
-    rendered["finish_reason"] = completion.finish_reason();
+    rendered["finish_reason"] = choice.finish_reason();
     choices.push_back(std::move(rendered));
   }
   Json body = head(call_, is_chat(call_) ? "chat.completion" : "text_completion");
@@ -170,10 +187,12 @@ std::vector<std::string> StreamRenderer::opening() const {
 std::optional<std::string> StreamRenderer::chunk(const AnswerPiece& piece) {
   const bool with_logprobs = call_.request.logprobs.has_value() && !piece.tokens.empty();
   const bool with_ids = shows_ids(call_, model_) && !piece.tokens.empty();
-  if (piece.text.empty() && piece.finish_reason.empty() && !with_logprobs && !with_ids) return std::nullopt;
+  if (piece.text.empty() && piece.calls.empty() && piece.finish_reason.empty() && !with_logprobs && !with_ids)
+    return std::nullopt;
   Json choice{{"index", piece.choice}};
   if (is_chat(call_)) {
     choice["delta"] = piece.text.empty() ? Json::object() : Json{{"content", piece.text}};
+    if (!piece.calls.empty()) choice["delta"]["tool_calls"] = calls_json(piece.calls);
     choice["logprobs"] = with_logprobs ? chat_logprobs(piece.tokens, model_.tokenizer()) : Json();
   } else {
     choice["text"] = piece.text;

@@ -21,6 +21,7 @@ struct ScoredToken {
 struct AnswerPiece {
   std::size_t choice = 0;
   std::string text;
+  std::vector<ToolCallDelta> calls;  // of tools
   std::vector<ScoredToken> tokens;
   std::string finish_reason;  // empty: it goes on
 };
@@ -49,6 +50,9 @@ class Answer {
     bool echoed = false;
     std::vector<float> embedding;
     std::int64_t cached_tokens = 0;
+    std::optional<ToolReply> reply;  // where calls of tools are read
+
+    std::string finish_reason() const;
   };
   Json embeddings() const;
   /// The sequences that are answered, in order of the choices: the best n of each prompt.

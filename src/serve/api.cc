@@ -150,7 +150,8 @@ HttpReply Api::tokenize(const std::string& body) const {
   const TokenizeBody wanted = parse_tokenize_body(body);
   const std::vector<TokenId> ids =
       wanted.text ? model_.load()->encode(*wanted.text, wanted.add_special)
-                  : model_.load()->encode_chat(wanted.messages, {}, wanted.add_generation_prompt);
+                  : model_.load()->encode_chat(wanted.messages, wanted.template_variables,
+                                               wanted.add_generation_prompt);
   return json_reply(
       {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model_.load()->most_positions()}});
 }

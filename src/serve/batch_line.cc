@@ -5,7 +5,7 @@
 
 #include "serve/api_error.h"
 #include "serve/body_reader.h"
-#include "serve/served_model.h"
+#include "serve/random_id.h"
 
 namespace llm_tp {
 

@@ -21,21 +21,22 @@ std::string shown(const Json& value) {
 
 }  // namespace
 
-Json parse_body(std::string_view text) {
+Json parse_body(std::string_view text, const std::string& what) {
   std::vector<int> keys;  // of each open object or list
   const auto within_limits = [&](int, Json::parse_event_t event, Json&) {
     switch (event) {
       case Json::parse_event_t::object_start:
       case Json::parse_event_t::array_start:
         keys.push_back(0);
-        if (keys.size() > kDeepest) throw ApiError(400, "the body is nested deeper than 64 levels");
+        if (keys.size() > kDeepest) throw ApiError(400, what + " is nested deeper than 64 levels");
         break;
       case Json::parse_event_t::object_end:
       case Json::parse_event_t::array_end:
         keys.pop_back();
         break;
       case Json::parse_event_t::key:
-        if (++keys.back() > kMostKeys) throw ApiError(400, "an object of the body has more than 512 keys");
+        if (++keys.back() > kMostKeys)
+          throw ApiError(400, "an object of " + what + " has more than 512 keys");
         break;
       case Json::parse_event_t::value:
         break;
@@ -46,9 +47,9 @@ Json parse_body(std::string_view text) {
   try {
     body = Json::parse(text.begin(), text.end(), within_limits);
   } catch (const Json::exception& error) {
-    throw ApiError(400, std::string("the body is not JSON: ") + error.what());
+    throw ApiError(400, what + " is not JSON: " + error.what());
   }
-  if (!body.is_object()) throw ApiError(400, "the body must be a JSON object, found " + shown(body));
+  if (!body.is_object()) throw ApiError(400, what + " must be a JSON object, found " + shown(body));
   return body;
 }
 

@@ -12,8 +12,8 @@
 namespace llm_tp {
 
 /// A JSON object that a client sent. Errors: ApiError 400 for what is not JSON, no object, nested deeper than
-/// 64 or with more than 512 keys in one object.
-Json parse_body(std::string_view text);
+/// 64 or with more than 512 keys in one object; `what` names it.
+Json parse_body(std::string_view text, const std::string& what = "the body");
 
 /// Reads the fields of one object, each with its type and range, and knows which fields nobody asked for. A
 /// null is a field that is not there. Errors of all: ApiError 400 that names the field. Borrows the object.

@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "serve/served_model.h"
+#include "serve/random_id.h"
 
 namespace llm_tp {
 namespace {

@@ -6,6 +6,8 @@
 
 #include "serve/api_error.h"
 #include "serve/body_reader.h"
+#include "serve/tools/chat_messages.h"
+#include "serve/tools/read_tools.h"
 
 namespace llm_tp {
 namespace {
@@ -32,40 +34,6 @@ void read_prompts(BodyReader& body, const char* name, ApiRequest& request) {
   } else {
     body.fail(name, "wanted a text, token ids, or a list of either that is not empty");
   }
-}
-
-/// A message's content as one text: what templates of text models expect.
-Json plain_content(const Json& content, const std::string& place) {
-  if (content.is_null() || content.is_string()) return content;
-  if (!content.is_array()) throw ApiError(400, place + ": wanted a text or a list of parts", place);
-  std::string text;
-  for (const Json& part : content) {
-    BodyReader reader(part, place + ".");
-    const auto type = reader.text("type");
-    if (type != "text") reader.fail("type", "this model reads parts of type text alone");
-    text += reader.text("text").value_or("");
-  }
-  return text;
-}
-
-std::string read_messages(BodyReader& body) {
-  const Json* messages = body.find("messages");
-  if (messages == nullptr || !messages->is_array() || messages->empty())
-    body.fail("messages", "wanted a list of messages that is not empty");
-  Json plain = Json::array();
-  for (std::size_t i = 0; i < messages->size(); ++i) {
-    const std::string place = "messages[" + std::to_string(i) + "]";
-    Json message = (*messages)[i];
-    BodyReader reader(message, place + ".");
-    if (const auto role = reader.text("role"); !role || role->empty())
-      reader.fail("role", "wanted system, user, assistant or tool");
-    if (const Json* content = reader.find("content"); content != nullptr)
-      message["content"] = plain_content(*content, place + ".content");
-    else if (reader.find("tool_calls") == nullptr)
-      reader.fail("content", "is missing");
-    plain.push_back(std::move(message));
-  }
-  return to_text(plain);
 }
 
 void read_stream_options(BodyReader& body, ApiRequest& request) {
@@ -168,6 +136,17 @@ void read_completion(BodyReader& body, ApiRequest& request) {
   body.refuse_unless("suffix", "", "is not supported: this model completes at the end alone");
 }
 
+/// What the chat template gets besides the messages.
+std::string read_template_variables(BodyReader& body, const ToolRequest& tools) {
+  const Json* const given = body.find("chat_template_kwargs");
+  if (given != nullptr && !given->is_object()) body.fail("chat_template_kwargs", "wanted an object");
+  if (!tools.in_use()) return given == nullptr ? std::string() : to_text(*given);
+  Json variables = given == nullptr ? Json::object() : *given;
+  if (variables.contains("tools")) body.fail("chat_template_kwargs", "tools are a field of their own");
+  variables["tools"] = Json::parse(tools.json);
+  return to_text(variables);
+}
+
 void read_chat(BodyReader& body, ApiRequest& request) {
   request.messages = read_messages(body);
   const auto older = body.integer("max_tokens", 0, kManyTokens);
@@ -178,14 +157,12 @@ void read_chat(BodyReader& body, ApiRequest& request) {
   if (top && !logprobs) body.fail("top_logprobs", "goes with logprobs: true alone");
   if (logprobs) request.logprobs = top.value_or(0);
   request.best_of = request.n;
-  if (const Json* variables = body.find("chat_template_kwargs"); variables != nullptr) {
-    if (!variables->is_object()) body.fail("chat_template_kwargs", "wanted an object");
-    request.template_variables = to_text(*variables);
-  }
-  body.refuse_unless("tools", Json::array(), "is not supported yet; leave it out");
-  body.refuse_unless("tool_choice", "none", "is not supported yet; leave it out");
+  request.tools = read_tools(body);
+  request.template_variables = read_template_variables(body, request.tools);
+  if (request.tools.in_use() && request.form != ApiRequest::Form::kAny)
+    body.fail("tools", "a completion fits one grammar: leave the other out, or set tool_choice to none");
   body.refuse_unless("modalities", Json::array({"text"}), "only text is supported");
-  body.ignore({"parallel_tool_calls", "reasoning_effort", "prediction"});
+  body.ignore({"reasoning_effort", "prediction"});
 }
 
 void read_embedding(BodyReader& body, ApiRequest& request) {
@@ -252,6 +229,7 @@ TokenizeBody parse_tokenize_body(std::string_view text) {
   TokenizeBody wanted;
   if (body.find("messages") != nullptr) {
     wanted.messages = read_messages(body);
+    wanted.template_variables = read_template_variables(body, read_tool_list(body));
     wanted.add_generation_prompt = body.boolean("add_generation_prompt").value_or(true);
   } else {
     wanted.text = body.text("prompt");

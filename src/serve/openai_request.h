@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "decoding/embedding.h"
+#include "serve/tools/tool.h"
 
 namespace llm_tp {
 
@@ -25,6 +26,7 @@ struct ApiRequest {
       prompts;                     // completions and embeddings: at least one
   std::string messages;            // chat: a JSON list
   std::string template_variables;  // chat: a JSON object for the template, may be empty
+  ToolRequest tools;               // chat
 
   std::optional<std::int64_t> max_tokens;
   std::int64_t min_tokens = 0;
@@ -64,7 +66,7 @@ ApiRequest parse_api_request(Endpoint endpoint, std::string_view body);
 /// Of POST /tokenize: text or messages; of /detokenize: ids.
 struct TokenizeBody {
   std::optional<std::string> text;
-  std::string messages;
+  std::string messages, template_variables;  // as of a chat
   bool add_special = true, add_generation_prompt = true;
 };
 TokenizeBody parse_tokenize_body(std::string_view body);

@@ -1,5 +1,6 @@
 #include "serve/api.h"
 #include "serve/json_text.h"
+#include "serve/tools/read_tools.h"
 
 namespace llm_tp {
 namespace {
@@ -34,6 +35,34 @@ Json common_fields() {
           {"timeout", within("number", 0, 1000000)},
           {"priority", whole(-1000, 1000)},
           {"user", of_type("string")}};
+}
+
+/// The tools that a chat offers, and which of them may be called.
+void add_tool_fields(Json& chat) {
+  const Json function{{"type", "object"},
+                      {"properties",
+                       {{"name", {{"type", "string"}, {"pattern", "^[a-zA-Z0-9_-]{1,64}$"}}},
+                        {"description", of_type("string")},
+                        {"parameters", of_type("object")},
+                        {"strict", of_type("boolean")}}},
+                      {"required", Json::array({"name"})}};
+  const Json kind{{"const", "function"}};
+  Json tools = list_of({{"type", "object"},
+                        {"properties", {{"type", kind}, {"function", function}}},
+                        {"required", Json::array({"type", "function"})}});
+  tools["maxItems"] = kMostTools;
+  const Json named{{"type", "object"},
+                   {"properties",
+                    {{"type", kind},
+                     {"function",
+                      {{"type", "object"},
+                       {"properties", {{"name", of_type("string")}}},
+                       {"required", Json::array({"name"})}}}}},
+                   {"required", Json::array({"type", "function"})}};
+  chat["tools"] = std::move(tools);
+  chat["tool_choice"] = {
+      {"oneOf", Json::array({Json{{"enum", Json::array({"none", "auto", "required"})}}, named})}};
+  chat["parallel_tool_calls"] = of_type("boolean");
 }
 
 Json body_of(Json fields, Json required) {
@@ -71,6 +100,7 @@ std::string openapi_document() {
   const Json message{{"type", "object"},
                      {"properties", {{"role", of_type("string")}, {"content", of_type("string")}}},
                      {"required", Json::array({"role", "content"})}};
+  add_tool_fields(chat);
   chat["messages"] = list_of(message);
   chat["max_completion_tokens"] = whole(0, kManyTokens);
   chat["logprobs"] = of_type("boolean");

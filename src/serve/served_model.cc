@@ -2,22 +2,15 @@
 
 #include <algorithm>
 #include <ctime>
-#include <random>
 
 #include "base/error.h"
 #include "decoding/grammar/frontends.h"
 #include "decoding/grammar/grammar_guide.h"
 #include "serve/api_error.h"
+#include "serve/random_id.h"
+#include "serve/tools/tool_grammar.h"
 
 namespace llm_tp {
-
-std::string random_id(const std::string& prefix) {
-  thread_local std::mt19937_64 source{std::random_device{}()};
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string id = prefix;
-  for (int i = 0; i < 24; ++i) id += kHex[source() & 15];
-  return id;
-}
 
 namespace {
 
@@ -32,6 +25,27 @@ const char* id_prefix(Endpoint endpoint) {
   return endpoint == Endpoint::kEmbeddings ? "embd-" : "cmpl-";
 }
 
+bool contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+/// The marks of a style that this tokenizer has as control tokens, which have no text unless asked for.
+ToolReading reading_in(const Tokenizer& tokenizer, ToolStyle style) {
+  ToolReading reading{style, {}};
+  for (const std::string_view mark : tool_marks(style))
+    if (const auto id = tokenizer.id_of(mark); id && tokenizer.piece(*id).empty())
+      reading.marks.push_back(*id);
+  return reading;
+}
+
+Grammar form_grammar(const ApiRequest& request) {
+  using Form = ApiRequest::Form;
+  return request.form == Form::kJsonSchema ? grammar_of_json_schema(request.form_text, "json_schema")
+         : request.form == Form::kRegex    ? grammar_of_regex(request.form_text)
+         : request.form == Form::kGrammar  ? grammar_of_ebnf(request.form_text, "grammar")
+                                           : grammar_of_choices(request.form_texts);
+}
+
 /// "/models/llama/" and "dummy:/models/llama" are both "llama".
 std::string last_part(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -40,8 +54,11 @@ std::string last_part(std::string path) {
 
 }  // namespace
 
-ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions)
-    : files_(files), name_(last_part(files.name)), most_positions_(most_positions) {
+ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions, ToolFormat tool_format)
+    : files_(files),
+      name_(last_part(files.name)),
+      most_positions_(most_positions),
+      tool_format_(tool_format) {
   if (!files.tokenizer) return;
   const Tokenizer& tokenizer = *files.tokenizer;
   if (const auto id = tokenizer.begin_id()) template_options_.bos_token = tokenizer.piece(*id, true);
@@ -53,6 +70,7 @@ ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions)
   } catch (const Error& error) {
     template_error_ = std::string("the model's chat template cannot be used: ") + error.what();
   }
+  if (template_) reading_ = reading_in(tokenizer, tool_style_of(tool_format, *source));
 }
 
 const Tokenizer& ServedModel::tokenizer_for(const char* field) const {
@@ -157,24 +175,32 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
 
 std::shared_ptr<Guide> ServedModel::guide_of(const ApiRequest& request,
                                              const std::vector<TokenId>& end_ids) const {
-  using Form = ApiRequest::Form;
-  if (request.form == Form::kAny) return nullptr;
-  const Tokenizer& tokenizer = tokenizer_for("response_format");
+  const bool for_tools = needs_tool_grammar(request.tools);
+  if (request.form == ApiRequest::Form::kAny && !for_tools) return nullptr;
+  const char* const field = for_tools ? "tools" : "response_format";
+  const Tokenizer& tokenizer = tokenizer_for(field);
   try {
-    const Grammar grammar = request.form == Form::kJsonSchema
-                                ? grammar_of_json_schema(request.form_text, "json_schema")
-                            : request.form == Form::kRegex   ? grammar_of_regex(request.form_text)
-                            : request.form == Form::kGrammar ? grammar_of_ebnf(request.form_text, "grammar")
-                                                             : grammar_of_choices(request.form_texts);
+    const Grammar grammar = for_tools ? tool_grammar(request.tools, reading_.style) : form_grammar(request);
     // Control tokens and ids that the tokenizer does not have stand for no text.
     std::vector<std::string> pieces(static_cast<std::size_t>(vocabulary()));
     for (TokenId id = 0; id < std::min<std::int64_t>(tokenizer.vocabulary_size(), vocabulary()); ++id)
-      pieces[static_cast<std::size_t>(id)] = tokenizer.piece(id);
-    return make_guide(grammar, "response_format", pieces, end_ids);
+      pieces[static_cast<std::size_t>(id)] = tokenizer.piece(id, for_tools && contains(reading_.marks, id));
+    return make_guide(grammar, field, pieces, end_ids);
   } catch (const Error& error) {
     if (error.code() == ExitCode::kBug) throw;
-    throw ApiError(400, error.what(), "response_format");
+    throw ApiError(400, error.what(), field);
   }
+}
+
+ToolReading ServedModel::reading_of(const ToolRequest& tools) const {
+  if (!tools.in_use()) return {};
+  if (reading_.style != ToolStyle::kNone) return reading_;
+  const char* const why =
+      tool_format_ == ToolFormat::kNone ? "are off here (tool_format: none)"
+      : !template_
+          ? "need a chat template, and this model has none that can be used"
+          : "this model's chat template takes none, or has its calls in a form that is not known here";
+  throw ApiError(400, std::string("tools: ") + why + "; leave them out", "tools");
 }
 
 std::vector<std::string> ServedModel::names() const {
@@ -207,6 +233,7 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
   const char* const field = prompt_field(request.endpoint);
   Call call;
   if (request.endpoint == Endpoint::kChatCompletions) {
+    call.reading = reading_of(request.tools);
     Call::Prompt prompt;
     prompt.tokens = encode_chat(request.messages, request.template_variables, true, &prompt.text);
     call.prompts.push_back(std::move(prompt));

@@ -9,6 +9,7 @@
 #include "engine/model_files.h"
 #include "schedule/request.h"
 #include "serve/openai_request.h"
+#include "serve/tools/tool_reply.h"
 #include "text/chat_template.h"
 
 namespace llm_tp {
@@ -25,6 +26,7 @@ struct Call {
   std::vector<Request> sequences;  // choices of the first prompt, then of the next
   std::string id;                  // "cmpl-…"
   std::int64_t created = 0;        // Unix time
+  ToolReading reading;
 };
 
 /// What turning API requests into sequences needs of a model. Immutable; any thread may use it. Borrows the
@@ -32,7 +34,8 @@ struct Call {
 class ServedModel {
  public:
   /// most_positions: of one sequence, as the KV cache was made.
-  ServedModel(const ModelFiles& files, std::int64_t most_positions);
+  ServedModel(const ModelFiles& files, std::int64_t most_positions,
+              ToolFormat tool_format = ToolFormat::kAuto);
 
   /// As clients name it: the last part of the model's path.
   const std::string& name() const noexcept { return name_; }
@@ -56,6 +59,7 @@ class ServedModel {
  private:
   Call::Prompt chat_prompt(const ApiRequest& request) const;
   std::shared_ptr<Guide> guide_of(const ApiRequest& request, const std::vector<TokenId>& end_ids) const;
+  ToolReading reading_of(const ToolRequest& tools) const;
   void check_ids(const std::vector<TokenId>& ids, const char* field) const;
   const Tokenizer& tokenizer_for(const char* field) const;
   void check_length(Endpoint endpoint, std::int64_t length, bool goes_on) const;
@@ -68,9 +72,8 @@ class ServedModel {
   std::unique_ptr<ChatTemplate> template_;  // null: the model has none
   std::string template_error_;              // why it cannot be used
   ChatOptions template_options_;
+  ToolFormat tool_format_;
+  ToolReading reading_;  // of requests with tools
 };
-
-/// A request's id: prefix and 24 random hexadecimal digits.
-std::string random_id(const std::string& prefix);
 
 }  // namespace llm_tp

@@ -10,11 +10,12 @@ namespace llm_tp {
 
 inline std::string harbour() { return LLM_TP_SOURCE_DIR "/models/harbour/hf"; }
 
-/// The harbour model on ranks that are threads, with room for max_batch sequences.
+/// The harbour model, or one in another folder, on ranks that are threads, with room for max_batch sequences.
 inline void with_harbour(int ranks, std::int64_t max_batch,
-                         const std::function<void(Leader&, const ModelFiles&)>& lead) {
+                         const std::function<void(Leader&, const ModelFiles&)>& lead,
+                         const std::string& model = harbour()) {
   EngineConfig config;
-  config.model = harbour();
+  config.model = model;
   config.threads = 1;
   config.max_batch = max_batch;
   config.max_context = 128;

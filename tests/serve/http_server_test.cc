@@ -9,6 +9,7 @@
 #include "http_client.h"
 #include "serve/json_text.h"
 #include "temporary_folder.h"
+#include "tool_model.h"
 
 namespace llm_tp {
 namespace {
@@ -23,7 +24,8 @@ ServeConfig config_of_test() {
 
 /// Serves the harbour model while `client` runs on a thread of its own; then drains.
 void with_server(const ServeConfig& config, std::int64_t max_batch,
-                 const std::function<void(std::uint16_t port, EngineService&)>& client) {
+                 const std::function<void(std::uint16_t port, EngineService&)>& client,
+                 const std::string& folder = harbour()) {
   Api api(config, {});
   HttpServer server(config, api);
   {
@@ -31,19 +33,22 @@ void with_server(const ServeConfig& config, std::int64_t max_batch,
     early.send(get("/health"));
     EXPECT_TRUE(early.read_to_end().starts_with("HTTP/1.1 503")) << "it loads still";
   }
-  with_harbour(1, max_batch, [&](Leader& leader, const ModelFiles& files) {
-    const ServedModel model(files, 128);
-    EngineService service(leader);
-    api.open(model, service);
-    std::thread thread([&] {
-      client(server.port(), service);
-      api.drain();
-    });
-    service.run();
-    thread.join();
-    server.finish();
-    EXPECT_EQ(service.state().pages_in_use, 0);
-  });
+  with_harbour(
+      1, max_batch,
+      [&](Leader& leader, const ModelFiles& files) {
+        const ServedModel model(files, 128);
+        EngineService service(leader);
+        api.open(model, service);
+        std::thread thread([&] {
+          client(server.port(), service);
+          api.drain();
+        });
+        service.run();
+        thread.join();
+        server.finish();
+        EXPECT_EQ(service.state().pages_in_use, 0);
+      },
+      folder);
 }
 
 std::string ask(std::uint16_t port, const std::string& request) {
@@ -109,6 +114,37 @@ TEST(HttpServer, EmbeddingsComeAsNumbersAndAsBase64) {
           << reply;
     }
   });
+}
+
+TEST(HttpServer, ARequiredToolIsCalledWhateverTheModelWouldSay) {
+  const TemporaryFolder folder;
+  const std::string model = harbour_with(
+      folder, "{{ bos_token }}{# <tool_call> #}{{ (tools or []) | length }}{{ messages[-1].content }}");
+  const std::string body =
+      R"({"messages":[{"role":"user","content":"The gull"}],"max_tokens":100,"tool_choice":"required","parallel_tool_calls":false,"tools":[{"type":"function","function":{"name":"tide","parameters":{"type":"object","properties":{"day":{"enum":[1,2]},"port":{"enum":["Hook"]}},"required":["day","port"],"additionalProperties":false},"strict":true}}])";
+  with_server(
+      config_of_test(), 4,
+      [&](std::uint16_t port, EngineService&) {
+        const Json choice = body_of(ask(port, post("/v1/chat/completions", body + "}")))["choices"][0];
+        EXPECT_EQ(choice["finish_reason"], "tool_calls") << choice;
+        EXPECT_TRUE(choice["message"]["content"].is_null());
+        const Json made = choice["message"]["tool_calls"][0]["function"];
+        EXPECT_EQ(made["name"], "tide");
+        EXPECT_EQ(Json::parse(made["arguments"].get<std::string>())["port"], "Hook");
+
+        std::string arguments, finish;
+        const std::string events = ask(port, post("/v1/chat/completions", body + ",\"stream\":true}"));
+        for (std::size_t at = 0; (at = events.find("data: {", at)) != std::string::npos; ++at) {
+          const Json part = Json::parse(events.substr(at + 6, events.find('\n', at) - at - 6))["choices"][0];
+          EXPECT_EQ(part["delta"].value("content", ""), "");
+          for (const Json& call : part["delta"].value("tool_calls", Json::array()))
+            arguments += call["function"]["arguments"].get<std::string>();
+          if (!part["finish_reason"].is_null()) finish = part["finish_reason"];
+        }
+        EXPECT_EQ(finish, "tool_calls");
+        EXPECT_EQ(Json::parse(arguments)["port"], "Hook");
+      },
+      model);
 }
 
 TEST(HttpServer, OneConnectionAsksManyTimesAndStreamsBetween) {

@@ -23,6 +23,8 @@ Grammar grammar_of_ebnf(std::string_view text, const std::string& name);
 /// the order of `properties`; members that it does not name come only where it names none. Errors: kUsage for
 /// a keyword that is not supported, by name and place.
 Grammar grammar_of_json_schema(std::string_view schema, const std::string& name);
+/// The same as a part of another grammar.
+Grammar::Node add_json_schema(Grammar& grammar, std::string_view schema, const std::string& name);
 
 /// Adds an expression to a grammar; with `in_json_string` the matched characters are those that stand for
 /// themselves in a JSON string, and without ^ or $ anything may stand before or after. For grammar_of_*.

@@ -28,13 +28,10 @@ const std::map<std::string, std::set<std::string>> kOfType{
 
 class SchemaCompiler {
  public:
-  SchemaCompiler(const Json& schema, std::string what) : root_(schema), what_(std::move(what)) {}
+  SchemaCompiler(Grammar& grammar, const Json& schema, std::string what)
+      : grammar_(grammar), root_(schema), what_(std::move(what)) {}
 
-  Grammar run() {
-    const Grammar::Rule start = rule_for("#", root_);
-    grammar_.set_start(start);
-    return std::move(grammar_);
-  }
+  Grammar::Rule run() { return rule_for("#", root_); }
 
  private:
   [[noreturn]] void refuse(const std::string& place, const std::string& why) const {
@@ -293,23 +290,33 @@ class SchemaCompiler {
     return grammar_.reference(any_value_);
   }
 
+  Grammar& grammar_;
   const Json& root_;
   std::string what_;
-  Grammar grammar_;
   std::map<std::string, Grammar::Rule> rules_;
   Grammar::Rule any_value_ = -1;
 };
 
-}  // namespace
-
-Grammar grammar_of_json_schema(std::string_view schema, const std::string& name) {
+Grammar::Rule add_schema_rule(Grammar& grammar, std::string_view schema, const std::string& name) {
   Json parsed;
   try {
     parsed = Json::parse(schema);
   } catch (const Json::exception& error) {
     throw Error(ExitCode::kUsage, name + ": " + error.what());
   }
-  return SchemaCompiler(parsed, name).run();
+  return SchemaCompiler(grammar, parsed, name).run();
+}
+
+}  // namespace
+
+Grammar grammar_of_json_schema(std::string_view schema, const std::string& name) {
+  Grammar grammar;
+  grammar.set_start(add_schema_rule(grammar, schema, name));
+  return grammar;
+}
+
+Grammar::Node add_json_schema(Grammar& grammar, std::string_view schema, const std::string& name) {
+  return grammar.reference(add_schema_rule(grammar, schema, name));
 }
 
 }  // namespace llm_tp
