@@ -1,5 +1,6 @@
 #include "kernels/device.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace llm_tp {
@@ -8,6 +9,14 @@ namespace llm_tp {
 
 void DeviceBackend::upload(std::byte* to, std::span<const std::byte> from) {
   if (!from.empty()) std::memcpy(to, from.data(), from.size());
+}
+
+void DeviceBackend::copy(std::byte* to, std::span<const std::byte> from) {
+  constexpr std::size_t kChunk = std::size_t{1} << 20;
+  run_on_host(static_cast<int>((from.size() + kChunk - 1) / kChunk), [&](int chunk, int) {
+    const auto part = from.subspan(static_cast<std::size_t>(chunk) * kChunk);
+    std::memcpy(to + static_cast<std::size_t>(chunk) * kChunk, part.data(), std::min(part.size(), kChunk));
+  });
 }
 
 TensorView DeviceBackend::on_host(TensorView tensor) {

@@ -146,6 +146,8 @@ class DeviceBackend {
   /// `tensor` where the host may read and write it, all queued work done: itself where this device's memory
   /// is the host's, else a contiguous copy that lasts until the next call.
   virtual TensorView on_host(TensorView tensor);
+  /// Copies bytes inside this device's memory, in queue order; the two do not overlap.
+  virtual void copy(std::byte* to, std::span<const std::byte> from);
   /// out [S,H] = the rows of x [T,H] with these numbers, in this order. out must not alias x.
   virtual void gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows);
   /// Threads of this rank that share work of the host.

@@ -117,6 +117,11 @@ std::optional<std::int64_t> CudaBackend::free_bytes() const {
 void CudaBackend::synchronize() { stream_->synchronize(); }
 void CudaBackend::upload(std::byte* to, std::span<const std::byte> from) { pipe_.copy(to, from); }
 
+void CudaBackend::copy(std::byte* to, std::span<const std::byte> from) {
+  check_cuda(cudaMemcpyAsync(to, from.data(), from.size(), cudaMemcpyDeviceToDevice, stream_->get()),
+             "cudaMemcpyAsync on the device");
+}
+
 TensorView CudaBackend::on_host(TensorView tensor) {
   const auto rows = static_cast<std::size_t>(tensor.rows());
   const auto row = static_cast<std::size_t>(row_bytes(tensor.dtype, tensor.columns()));

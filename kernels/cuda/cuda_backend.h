@@ -24,6 +24,7 @@ class CudaBackend : public DeviceBackend {
   std::optional<std::int64_t> free_bytes() const override;
   void synchronize() override;
   void upload(std::byte* to, std::span<const std::byte> from) override;
+  void copy(std::byte* to, std::span<const std::byte> from) override;
   TensorView on_host(TensorView tensor) override;
   void gather_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows) override;
 

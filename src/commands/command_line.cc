@@ -37,9 +37,10 @@ constexpr std::array<CommandHelp, 12> kCommands{{
      "  llm-tp tokenize --model m.gguf --decode 9906,1917\n"},
     {"inspect", "the model, and every rank's share and memory, from headers alone",
      "  llm-tp inspect --model 70b/ --ranks 6\n"},
-    {"bench", "speed of prefill and decode, and peak memory",
+    {"bench", "speed of prefill and decode, and peak memory; kernels: of each kernel by itself",
      "  mpirun -np 2 llm-tp bench --model m.gguf --threads 1 --prompt-tokens 512 --decode-tokens 128 --json\n"
-     "  llm-tp bench --model dummy:70b/ --dtype q4_0\n"},
+     "  llm-tp bench --model dummy:70b/ --dtype q4_0\n"
+     "  llm-tp bench kernels --model dummy:70b/ --ranks 8 --device cuda\n"},
     {"batch", "answer a file of requests in OpenAI's batch format; started again, it resumes",
      "  mpirun -np 4 llm-tp batch --model m.gguf --input in.jsonl --output out.jsonl --stop-after 3h50m\n"},
     {"serve", "OpenAI's HTTP API", "  mpirun -np 4 llm-tp serve --model m.gguf --port 8000 --max-batch 16\n"},
@@ -226,6 +227,12 @@ CommandLine parse_command_line(int argc, char** argv) {
   }
   if (command == "inspect")
     app.add_option("--ranks", line.ranks, "show the shares of so many ranks")->check(CLI::Range(1, 4096));
+  if (command == "bench") {
+    app.add_option("action", line.bench_action, "kernels: each kernel of the model's shapes by itself")
+        ->check(CLI::IsMember({"kernels"}));
+    app.add_option("--ranks", line.ranks, "kernels: of the first of so many ranks")
+        ->check(CLI::Range(1, 4096));
+  }
   if (command == "config")
     app.add_option("action", line.config_action, "show or check")
         ->check(CLI::IsMember({"show", "check"}))
@@ -247,6 +254,11 @@ CommandLine parse_command_line(int argc, char** argv) {
     return o != nullptr && o->count() > 0;
   };
   if (given("--config")) inputs.file = file;
+  if (command == "bench" && given("--ranks") && line.bench_action.empty())
+    throw Error(ExitCode::kUsage,
+                "--ranks is a flag of bench kernels; bench itself takes the ranks it was "
+                "started with: mpirun -np " +
+                    std::to_string(line.ranks) + " llm-tp bench");
   if (command == "generate" && given("--prompt-tokens")) {
     refuse_prompt_beside_ids(app);
     line.prompt_tokens = token_list("--prompt-tokens", prompt_tokens);

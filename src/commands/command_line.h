@@ -22,7 +22,8 @@ struct CommandLine {
   std::optional<std::string> chat_file;                    // tokenize
   std::optional<std::vector<TokenId>> decode;              // tokenize
   bool add_generation_prompt = false, no_special = false;  // tokenize
-  int ranks = 0;                                           // inspect
+  int ranks = 0;                                           // inspect, bench kernels
+  std::string bench_action;                                // bench: empty or kernels
   std::string config_action;                               // config: show or check
 };
 

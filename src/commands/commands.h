@@ -13,6 +13,7 @@ void embed_command(const Group& group, const CommandLine& line);
 void batch_command(const Group& group, const CommandLine& line);
 void serve_command(const Group& group, const CommandLine& line);
 void bench_command(const Group& group, const CommandLine& line);
+void bench_kernels_command(const Group& group, const CommandLine& line);
 // Commands of rank 0 alone.
 void tokenize_command(const CommandLine& line);
 void inspect_command(const CommandLine& line);

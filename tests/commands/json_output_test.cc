@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "command_run.h"
 #include "tests/support/golden.h"
@@ -159,6 +160,37 @@ TEST(Json, InspectShowsExpertsSlicedAndWhole) {
   EXPECT_EQ(whole["ranks"][0].at("experts"), json({0, 2}));
   EXPECT_EQ(whole["ranks"][1].at("experts"), json({2, 5}));
   EXPECT_EQ(whole["ranks"][1].at("expert_columns"), json({0, whole.at("expert_columns")}));
+}
+
+TEST(Json, BenchKernelsCountsBytesAndFlop) {
+  const json answer =
+      output_of(0, {"bench", "kernels", "--model", kModel, "--dtype", "bf16", "--prompt-tokens", "8",
+                    "--repetitions", "1", "--device", "cpu", "--json"});
+  const double copy = answer.at("copy_bytes_per_second"), best = answer.at("product_flop_per_second");
+  EXPECT_GT(copy, 0);
+  EXPECT_GT(answer.at("bytes_in_turn").get<std::int64_t>(), 100 << 20);
+  std::set<std::string> ops;
+  double fastest = 0;
+  int found = 0;
+  for (const json& kernel : answer.at("kernels")) {
+    const double seconds = kernel.at("seconds"), bytes = kernel.at("bytes"), flop = kernel.at("flop");
+    ops.insert(kernel.at("op"));
+    EXPECT_NEAR(kernel.at("of_copy").get<double>(), bytes / seconds / copy, 1e-9);
+    EXPECT_NEAR(kernel.at("of_product").get<double>(), flop / seconds / best, 1e-9);
+    if (flop > 0 && kernel.at("op") != "attention") fastest = std::max(fastest, flop / seconds);
+    // 9 heads and twice 3 of 16 numbers, of 144 columns.
+    if (kernel.at("shape") == "1 x 144 -> 240") {
+      ++found;
+      EXPECT_EQ(flop, 2.0 * 144 * 240);
+      EXPECT_GE(bytes, 2.0 * 144 * 240 + 4 * (144 + 240));
+      EXPECT_LE(bytes, 2.0 * 256 * 256 + 4 * (144 + 240));
+    }
+  }
+  EXPECT_EQ(found, 1);
+  EXPECT_DOUBLE_EQ(fastest, best);
+  for (const char* op : {"q, k, v", "attention output", "gate, up", "down", "LM head", "attention", "RMSNorm",
+                         "add", "RoPE", "SiLU, multiply", "write keys, values"})
+    EXPECT_EQ(ops.count(op), 1u) << op;
 }
 
 TEST(Json, Bench) {
