@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
+
 namespace llm_tp {
 namespace {
 
@@ -46,12 +48,7 @@ void LiveRequest::append(SequenceId sequence, std::span<const TokenId> more) {
 void LiveRequest::cut(SequenceId sequence, std::int32_t length) { table_.cut(sequence, length); }
 
 void LiveRequest::drop(SequenceId sequence) {
-  if (!followers_.empty() && sequence == first_) {
-    first_ = followers_.back();
-    followers_.pop_back();
-    table_.adopt(first_, sequence);
-  }
-  std::erase(followers_, sequence);
+  LLM_TP_CHECK(followers_.empty(), "a sequence ended that others are to go on from");
   std::erase(sequences, sequence);
   table_.drop(sequence);
 }
@@ -66,6 +63,7 @@ void LiveRequest::run() {
     begun_ = true;
     return strategy->begin(*this);
   }
+  ran_ahead_ = true;  // no choice ends before it is back where it was
   followers_ = of_model(ModelSlot::kMain);
   if (followers_.empty()) return;
   beginning_ = common_beginning(followers_);

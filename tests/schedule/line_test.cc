@@ -178,11 +178,11 @@ TEST(Line, TheFirstAlwaysGoesOn) {
 
 /// Whoever was preempted comes back with ever more room, so it is not preempted again and again.
 TEST(Line, PreemptionsGrowFewer) {
-  Scheduler scheduler({64, 4, {{65}}, {}});
+  Scheduler scheduler({64, 4, {{100}}, {}});
   FakeModel model(kVocabulary, 4);
-  for (int i = 0; i < 6; ++i) scheduler.add(request_of(8, 250));
+  for (int i = 0; i < 60; ++i) scheduler.add(request_of(8, 150));
   while (const auto plan = scheduler.next()) scheduler.commit(*plan, model.run(*plan));
-  EXPECT_LE(scheduler.figures().preemptions, 6 * 7);
+  EXPECT_LT(scheduler.figures().preemptions, 60 * 3);  // with the same room each time they are 226
 }
 
 TEST(Line, APreemptedRequestGoesOnFromPagesThatAreStillKept) {

@@ -146,11 +146,11 @@ SchedulerLimits tight(const Way& way, const std::vector<Request>& requests) {
   return limits;
 }
 
-class Preemption : public testing::TestWithParam<Way> {};
+class PreemptionWays : public testing::TestWithParam<Way> {};
 
 /// Whatever arrives and leaves, and however short pages are: what a request says is what it says alone, no
 /// page is lost or held twice, and all come to their end.
-TEST_P(Preemption, ChangesNoBitAndLosesNoPage) {
+TEST_P(PreemptionWays, ChangesNoBitAndLosesNoPage) {
   constexpr int kOperations = 20000;
   Draw draw(11);
   std::vector<Request> kinds;
@@ -247,7 +247,7 @@ TEST_P(Preemption, ChangesNoBitAndLosesNoPage) {
 }
 
 /// The least room that a request is taken for is enough to preempt another and to go on after it.
-TEST_P(Preemption, TwoOfAKindGetByWithTheRoomOfOne) {
+TEST_P(PreemptionWays, TwoOfAKindGetByWithTheRoomOfOne) {
   Draw draw(12);
   std::int64_t preemptions = 0;
   for (int i = 0; i < 150; ++i) {
@@ -271,7 +271,40 @@ TEST_P(Preemption, TwoOfAKindGetByWithTheRoomOfOne) {
   EXPECT_GT(preemptions, 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Preemption,
+/// Also while one sequence runs the beginning again for all.
+TEST(Preemption, AChoiceMayEndAtAnyMomentOfIt) {
+  Request longer, choices;
+  longer.prompt.assign(8, 3);
+  longer.max_tokens = 60;
+  choices.prompt.assign(14, 2);
+  choices.max_tokens = 20;
+  choices.choices = 3;
+  choices.sampling.temperature = 1;
+  const Choices whole = alone(choices);
+  std::int64_t preemptions = 0;
+  for (int moment = 0; moment < 120; ++moment)
+    for (std::int32_t choice = 0; choice < 3; ++choice) {
+      Scheduler scheduler(tight({5, {0}, false}, {longer, choices}));
+      FakeModel model(kVocabulary, kPageTokens);
+      scheduler.add(longer);
+      const RequestId id = scheduler.add(choices);
+      Choices seen;
+      for (int step = 0; const auto plan = scheduler.next(); ++step) {
+        for (const Progress& p : scheduler.commit(*plan, model.run(*plan)))
+          if (p.request == id) note(seen, p);
+        if (step == moment) scheduler.cancel(id, choice);
+        scheduler.check_accounts();
+      }
+      for (std::int32_t other = 0; other < 3; ++other)
+        if (other != choice) {
+          ASSERT_EQ(seen[other], whole.at(other)) << moment;
+        }
+      preemptions += scheduler.figures().preemptions;
+    }
+  EXPECT_GT(preemptions, 300);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, PreemptionWays,
                          testing::Values(Way{16, {0}, false}, Way{16, {0}, true}, Way{64, {0}, true, 5},
                                          Way{5, {0, kLookback}, true}, Way{16, {kLookback}, false},
                                          Way{16, {0, kLookback, kLookback - 2}, true}));

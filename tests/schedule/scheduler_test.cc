@@ -197,6 +197,33 @@ TEST(Scheduler, ACancelledChoiceLeavesTheOthersAsTheyWere) {
   EXPECT_EQ(scheduler.pages_in_use(), 0);
 }
 
+/// Choices whose guesses are made by a model are not at the same point between two steps.
+TEST(Scheduler, AChoiceMayEndAtAnyMoment) {
+  Request request = request_of({1, 2, 3, 4, 5}, 12);
+  request.choices = 3;
+  request.sampling.temperature = 1;
+  request.speculation = {SpeculationKind::kDraftModel, 4};
+  const auto whole = alone(request);
+  for (int moment = 0; moment < 30; ++moment)
+    for (std::int32_t choice = 0; choice < 3; ++choice) {
+      Scheduler scheduler(kRoomy);
+      FakeModel model(kVocabulary, 4), draft(kVocabulary, 4, 77);
+      const RequestId id = scheduler.add(request);
+      std::vector<std::vector<TokenId>> got(3);
+      for (int step = 0; const auto plan = scheduler.next(); ++step) {
+        for (const Progress& p :
+             scheduler.commit(*plan, (plan->model == ModelSlot::kDraft ? draft : model).run(*plan)))
+          got[static_cast<std::size_t>(p.choice)].push_back(p.row.token);
+        if (step == moment) scheduler.cancel(id, choice);
+      }
+      for (std::int32_t other = 0; other < 3; ++other)
+        if (other != choice) {
+          EXPECT_EQ(got[static_cast<std::size_t>(other)], whole[static_cast<std::size_t>(other)]);
+        }
+      EXPECT_EQ(scheduler.pages_in_use(), 0);
+    }
+}
+
 TEST(Scheduler, EveryTokenForbiddenIsAnErrorFinish) {
   Request request = request_of({1, 2}, 5);
   for (TokenId id = 0; id < kVocabulary; ++id) request.processors.suppress.push_back(id);
