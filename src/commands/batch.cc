@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "commands/commands.h"
 #include "commands/json_output.h"
+#include "config/describe.h"
 #include "engine/engine.h"
 #include "serve/batch_job.h"
 
@@ -48,6 +49,8 @@ void batch_command(const Group& group, const CommandLine& line) {
     if (end && std::time(nullptr) >= *end) return "the job's time is over";
     return std::nullopt;
   };
+  std::unique_ptr<RunReport> report;
+  std::unique_ptr<ReportFile> report_file;
   std::unique_ptr<BatchJob> job;
   const auto prepare = [&](ModelFiles& files) {
     std::string fingerprint = model_fingerprint(config.model);
@@ -56,6 +59,10 @@ void batch_command(const Group& group, const CommandLine& line) {
                      model_fingerprint(adapter.substr(adapter.find('=') + 1));
     if (!config.merge_adapter.empty()) fingerprint += " merged " + config.merge_adapter;
     job = std::make_unique<BatchJob>(config.batch, std::move(fingerprint));
+    if (!config.report.empty()) {
+      report = std::make_unique<RunReport>("batch of " + files.name, render_table(line.resolved));
+      report_file = std::make_unique<ReportFile>(*report, config.report);
+    }
     return LoadPlan::for_many(config, files);
   };
   // What goes wrong with the files must reach every rank as an end of its own, with one message and one code.
@@ -65,7 +72,7 @@ void batch_command(const Group& group, const CommandLine& line) {
     try {
       const ServedModel model(files, most_positions(leader, context_of(config, files)), config.tool_format);
       EngineService service(leader);
-      summary = job->run(service, model, config.max_batch, stop_reason);
+      summary = job->run(service, model, config.max_batch, stop_reason, report.get());
       if (summary.stopped)
         failed.emplace(ExitCode::kTryAgain, std::to_string(summary.completed) +
                                                 " answers are written; stopped before "
@@ -75,6 +82,7 @@ void batch_command(const Group& group, const CommandLine& line) {
       failed = error;
     }
     job.reset();
+    report_file.reset();
   });
   if (group.leads() && (!failed || summary.stopped)) {
     if (line.json)

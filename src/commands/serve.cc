@@ -6,8 +6,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "commands/commands.h"
+#include "config/describe.h"
 #include "engine/engine.h"
 #include "serve/http_server.h"
+#include "serve/run_report.h"
 
 namespace llm_tp {
 namespace {
@@ -24,10 +26,16 @@ void serve_command(const Group& group, const CommandLine& line) {
   // Batch systems signal every rank; rank 0 alone acts on it, and the others end with it.
   if (!group.leads())
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+  std::unique_ptr<RunReport> report;
+  std::unique_ptr<ReportFile> report_file;
   std::unique_ptr<Api> api;
   std::unique_ptr<HttpServer> server;
   const auto prepare = [&](ModelFiles& files) {
     const LoadPlan load = LoadPlan::for_many(config, files);
+    if (!config.report.empty()) {
+      report = std::make_unique<RunReport>("serve of " + files.name, render_table(line.resolved));
+      report_file = std::make_unique<ReportFile>(*report, config.report);
+    }
     api = std::make_unique<Api>(config.serve, environment_key());
     server = std::make_unique<HttpServer>(config.serve, *api);
     log_info("listening at http://" + config.serve.host + ":" + std::to_string(server->port()) +
@@ -38,7 +46,7 @@ void serve_command(const Group& group, const CommandLine& line) {
     const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
     const ServedModel model(files, most_positions(leader, context), config.tool_format);
     EngineService service(leader);
-    api->open(model, service);
+    api->open(model, service, report.get());
     log_info("ready after " + std::to_string(load_seconds).substr(0, 5) + " s: " + model.name() + ", " +
              std::to_string(model.most_positions()) + " positions, " + std::to_string(config.max_batch) +
              " sequences at a time");
@@ -51,6 +59,7 @@ void serve_command(const Group& group, const CommandLine& line) {
       throw;
     }
     server->finish();
+    report_file.reset();
     log_info("stopped");
   });
 }

@@ -137,6 +137,9 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
   keys.push_back(integer_key(
       {"max_batch", "--max-batch", "sequences", "Sequences that batch and serve run at the same time."}, 1,
       65536, LLM_TP_FIELD(max_batch)));
+  keys.push_back(text_key(
+      {"report", "--report", "", "Where batch and serve write an HTML report of the run; empty: nowhere."},
+      "a path", LLM_TP_FIELD(report)));
   keys.push_back(with_list(
       labelled({"shares", "--shares", "", "Weight of each rank's share, for unequal devices; empty: equal."},
                KeyType::kNumberList, range_text("a list of numbers", "0.001", "1000")),

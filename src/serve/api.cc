@@ -77,10 +77,12 @@ Api::Api(const ServeConfig& config, std::string environment_key)
   if (!log_) throw Error(ExitCode::kIoError, config.request_log + ": the request log cannot be written");
 }
 
-void Api::open(const ServedModel& model, EngineService& service) {
-  service.watch([this](const ServiceState& state) {
+void Api::open(const ServedModel& model, EngineService& service, RunReport* report) {
+  if (report != nullptr) metrics_.also_tell(*report);
+  service.watch([this, &service, report](const ServiceState& state) {
     metrics_.step(state.last_step_seconds);
     group_.observe(state);
+    if (report != nullptr) report->observe(state, service.places());
   });
   model_ = &model;
   service_ = &service;

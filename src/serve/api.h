@@ -13,6 +13,7 @@
 #include "serve/group_view.h"
 #include "serve/live_call.h"
 #include "serve/metrics.h"
+#include "serve/run_report.h"
 #include "serve/served_model.h"
 
 namespace llm_tp {
@@ -36,9 +37,9 @@ class Api {
  public:
   /// Errors: kMissingFile for the key file; kConfig where it holds no key; kIoError for the request log.
   Api(const ServeConfig& config, std::string environment_key);
-  /// From now on requests are taken. The engine's thread, once, before its first step. Both must outlive the
-  /// last handle().
-  void open(const ServedModel& model, EngineService& service);
+  /// From now on requests are taken. The engine's thread, once, before its first step. All must outlive the
+  /// last handle(). report hears of every request and step; it may be null.
+  void open(const ServedModel& model, EngineService& service, RunReport* report = nullptr);
   /// From now on none is taken: 503.
   void drain();
   /// What runs is cancelled.

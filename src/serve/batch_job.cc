@@ -24,18 +24,34 @@ namespace {
 constexpr seconds kDrain{10};     // that running requests get once the job is to stop
 constexpr seconds kSyncEvery{1};  // so much work a dying host may cost
 constexpr seconds kTellEvery{5};
+
+class NoMeter : public CallMeter {
+ public:
+  void first_token(double) override {}
+  void token_gap(double) override {}
+  void whole(double) override {}
+  void tokens(const Usage&) override {}
+};
 }  // namespace
 
 /// One line while it runs.
 class BatchJob::Answering : public JobListener {
  public:
-  Answering(std::int64_t line, std::string custom_id, Call call, const ServedModel& model)
-      : line_(line), custom_id_(std::move(custom_id)), call_(std::move(call)), answer_(call_, model) {}
+  Answering(std::int64_t line, std::string custom_id, Call call, const ServedModel& model, CallMeter& meter)
+      : line_(line),
+        custom_id_(std::move(custom_id)),
+        call_(std::move(call)),
+        answer_(call_, model),
+        clock_(meter, call_.sequences.size()) {}
   bool progress(std::size_t request, const Progress& progress) override {
+    if (progress.new_token) clock_.token(request);
     answer_.push(request, progress);
     return !answer_.finished(request);
   }
-  void over(JobEnd end, const std::string& reason) override { end_ = end, reason_ = reason; }
+  void over(JobEnd end, const std::string& reason) override {
+    end_ = end, reason_ = reason;
+    clock_.over(end == JobEnd::kDone, answer_.usage());
+  }
 
   const std::vector<Request>& call_sequences() const noexcept { return call_.sequences; }
   const std::optional<JobEnd>& end() const noexcept { return end_; }
@@ -51,6 +67,7 @@ class BatchJob::Answering : public JobListener {
   std::string custom_id_;
   Call call_;
   Answer answer_;
+  CallClock clock_;
   std::optional<JobEnd> end_;
   std::string reason_;
 };
@@ -136,8 +153,8 @@ bool BatchJob::start_next(EngineService& service, const ServedModel& model) {
       if (request.stream) throw ApiError(400, "stream: a batch file's answers are not streamed", "stream");
       // A run that goes on must draw what the first would have drawn.
       const std::uint64_t seed = TextDigest::of(custom_id).high;
-      auto answering =
-          std::make_shared<Answering>(line, custom_id, model.prepare(std::move(request), seed), model);
+      auto answering = std::make_shared<Answering>(line, custom_id, model.prepare(std::move(request), seed),
+                                                   model, *meter_);
       Job job;
       job.requests = answering->call_sequences();
       job.listener = answering;
@@ -203,7 +220,13 @@ void BatchJob::keep_up(bool now) {
 }
 
 BatchSummary BatchJob::run(EngineService& service, const ServedModel& model, std::int64_t most_sequences,
-                           const StopReason& stop_reason) {
+                           const StopReason& stop_reason, RunReport* report) {
+  NoMeter none;
+  meter_ = &none;
+  if (report != nullptr) {
+    meter_ = report;
+    service.watch([&](const ServiceState& state) { report->observe(state, service.places()); });
+  }
   began_ = told_ = synced_ = Clock::now();
   bool more = true;
   std::optional<Clock::time_point> stopping;

@@ -12,6 +12,7 @@
 #include "engine/service.h"
 #include "serve/job_lock.h"
 #include "serve/journal.h"
+#include "serve/run_report.h"
 #include "serve/served_model.h"
 
 namespace llm_tp {
@@ -33,9 +34,9 @@ class BatchJob {
   BatchJob(const BatchConfig& config, std::string fingerprint);
   /// Says when to stop: before the batch system does. Looked at between steps.
   using StopReason = std::function<std::optional<std::string>()>;
-  /// Errors: those of Journal and JobLock.
+  /// report, which hears of every request and step, may be null. Errors: those of Journal and JobLock.
   BatchSummary run(EngineService& service, const ServedModel& model, std::int64_t most_sequences,
-                   const StopReason& stop_reason);
+                   const StopReason& stop_reason, RunReport* report = nullptr);
 
  private:
   class Answering;
@@ -55,6 +56,7 @@ class BatchJob {
   std::ofstream errors_;
   std::vector<std::shared_ptr<Answering>> running_;
   std::int64_t running_sequences_ = 0;
+  CallMeter* meter_ = nullptr;
   BatchSummary summary_;
   std::uint64_t generated_ = 0;
   Clock::time_point began_ = Clock::now(), told_ = began_, synced_ = began_;

@@ -1,5 +1,4 @@
 #pragma once
-#include <chrono>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -7,7 +6,7 @@
 
 #include "engine/service.h"
 #include "serve/answer.h"
-#include "serve/metrics.h"
+#include "serve/call_clock.h"
 
 namespace llm_tp {
 
@@ -15,7 +14,7 @@ namespace llm_tp {
 /// bounded by the answer itself, so a slow reader holds up nobody.
 class LiveCall : public JobListener {
  public:
-  LiveCall(Call call, const ServedModel& model, Metrics& metrics);
+  LiveCall(Call call, const ServedModel& model, CallMeter& meter);
 
   // The engine's thread:
   bool progress(std::size_t request, const Progress& progress) override;
@@ -35,20 +34,16 @@ class LiveCall : public JobListener {
   JobEnd end() const noexcept { return end_; }
   const std::string& reason() const noexcept { return reason_; }
   const Answer& answer() const noexcept { return answer_; }
-  double seconds() const;
-  std::optional<double> seconds_to_first_token() const;
+  double seconds() const { return clock_.seconds(); }
+  std::optional<double> seconds_to_first_token() const { return clock_.seconds_to_first_token(); }
 
  private:
-  using Clock = std::chrono::steady_clock;
   void tell();
 
   const Call call_;
-  Metrics& metrics_;
-  const Clock::time_point began_ = Clock::now();
   // The engine's thread, and once over the server's:
   Answer answer_;
-  std::vector<std::optional<Clock::time_point>> last_token_;
-  std::optional<Clock::time_point> first_token_, ended_;
+  CallClock clock_;
   JobEnd end_ = JobEnd::kDone;
   std::string reason_;
 

@@ -88,14 +88,24 @@ Metrics::~Metrics() = default;
 void Metrics::answered(const std::string& endpoint, int status) {
   registry_->requests.Add({{"endpoint", endpoint}, {"status", std::to_string(status)}}).Increment();
 }
-void Metrics::tokens(std::int64_t prompt, std::int64_t cached, std::int64_t generated) {
-  registry_->prompt.Increment(static_cast<double>(prompt));
-  registry_->cached.Increment(static_cast<double>(cached));
-  registry_->generated.Increment(static_cast<double>(generated));
+void Metrics::tokens(const Usage& usage) {
+  registry_->prompt.Increment(static_cast<double>(usage.prompt_tokens));
+  registry_->cached.Increment(static_cast<double>(usage.cached_tokens));
+  registry_->generated.Increment(static_cast<double>(usage.completion_tokens));
+  if (other_ != nullptr) other_->tokens(usage);
 }
-void Metrics::first_token(double seconds) { registry_->first_token.Observe(seconds); }
-void Metrics::token_gap(double seconds) { registry_->token_gap.Observe(seconds); }
-void Metrics::whole(double seconds) { registry_->whole.Observe(seconds); }
+void Metrics::first_token(double seconds) {
+  registry_->first_token.Observe(seconds);
+  if (other_ != nullptr) other_->first_token(seconds);
+}
+void Metrics::token_gap(double seconds) {
+  registry_->token_gap.Observe(seconds);
+  if (other_ != nullptr) other_->token_gap(seconds);
+}
+void Metrics::whole(double seconds) {
+  registry_->whole.Observe(seconds);
+  if (other_ != nullptr) other_->whole(seconds);
+}
 void Metrics::connections(std::int64_t open) { registry_->connections.Set(static_cast<double>(open)); }
 
 void Metrics::step(double seconds) { registry_->step.Observe(seconds); }

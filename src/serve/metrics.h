@@ -3,20 +3,23 @@
 #include <string>
 
 #include "engine/service.h"
+#include "serve/call_clock.h"
 
 namespace llm_tp {
 
 /// The server's counters, gauges and histograms, by the names that docs/serving.md lists. Any thread.
-class Metrics {
+class Metrics : public CallMeter {
  public:
   Metrics();
-  ~Metrics();
+  ~Metrics() override;
+  /// What is heard of calls is told to this one too. Before the first call.
+  void also_tell(CallMeter& other) { other_ = &other; }
   /// A request was answered with this status; endpoint is a path of the API.
   void answered(const std::string& endpoint, int status);
-  void tokens(std::int64_t prompt, std::int64_t cached, std::int64_t generated);
-  void first_token(double seconds);  // since the request came
-  void token_gap(double seconds);    // between two tokens of one sequence
-  void whole(double seconds);        // since the request came
+  void first_token(double seconds) override;
+  void token_gap(double seconds) override;
+  void whole(double seconds) override;
+  void tokens(const Usage& usage) override;
   void connections(std::int64_t open);
   void step(double seconds);  // of the model
   /// Text exposition format, with the service's state of this moment; null while it loads.
@@ -26,6 +29,7 @@ class Metrics {
   struct Registry;
   void take_ranks(const ServiceState& state);
   std::unique_ptr<Registry> registry_;
+  CallMeter* other_ = nullptr;
 };
 
 }  // namespace llm_tp
