@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts llm-tp on several ranks of this host, with the settings that Open MPI wants in containers and on few cores.
 #   launch/run.sh RANKS [llm-tp arguments…]      launch/run.sh 2 --config configs/quickstart.yaml
-# LLM_TP_BINARY names another binary than build/llm-tp. Settings of the user's own environment win.
+# LLM_TP_BINARY names another binary than build/llm-tp; in a folder of launch/bundle.sh its own is run. Settings of the user's own environment win.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
@@ -10,7 +10,13 @@ if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
 fi
 ranks=$1
 shift
-binary=${LLM_TP_BINARY:-$root/build/llm-tp}
+binary=$root/build/llm-tp
+if [[ -x $root/bin/mpirun ]]; then
+  binary=$root/bin/llm-tp
+  PATH=$root/bin:$PATH
+fi
+binary=${LLM_TP_BINARY:-$binary}
+unset LLM_TP_BINARY  # the engine takes variables of this prefix for its keys
 if [[ ! -x $binary ]]; then
   echo "run: $binary is not there; build it: cmake --preset release && cmake --build --preset release" >&2
   exit 66

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Checks and measures a host with GPUs, without a network, and writes one report: the tests against the CPU reference, the same under
+# compute-sanitizer (of the CUDA Toolkit, where it is there), greedy tokens of GPU ranks against CPU ranks, then every kernel and whole
+# models over a copy and the fastest product of the same run.
+#   launch/gpu_check.sh [REPORT]                default gpu_report.md; in a folder of launch/bundle.sh, or after cmake --build --preset cuda
+#   launch/gpu_check.sh --rehearse [REPORT]     the same steps on emulated GPUs and a small model, after cmake --build --preset release
+# LLM_TP_BUILD names another build folder. Ends with 1 where a step failed; the report says which.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+rehearsal=
+if [[ ${1:-} == --rehearse ]]; then
+  rehearsal=1
+  shift
+fi
+report=$(realpath -m "${1:-gpu_report.md}")
+
+if [[ -x $root/bin/llm-tp ]]; then
+  engine=$root/bin/llm-tp tests=$root/bin/gpu_test shapes=$root/shapes
+elif [[ $rehearsal ]]; then
+  build=${LLM_TP_BUILD:-$root/build}
+  engine=$build/emulated/llm-tp tests=$build/tests/emulator/emulator_test
+else
+  build=${LLM_TP_BUILD:-$root/build-cuda}
+  engine=$build/llm-tp tests=$build/tests/gpu/gpu_test shapes=$root/tests/engine/shapes
+fi
+harbour=$root/models/harbour/hf
+for file in "$engine" "$tests"; do
+  [[ -x $file ]] || { echo "gpu_check: $file is not there: build it, with its tests" >&2; exit 66; }
+done
+unset LLM_TP_BUILD  # the engine takes variables of this prefix for its keys
+run_ranks() { LLM_TP_BINARY=$engine "$root/launch/run.sh" "$@"; }
+
+gpus=0
+if [[ $rehearsal ]]; then
+  gpus=8
+elif command -v nvidia-smi >/dev/null; then
+  gpus=$(nvidia-smi -L | grep -c '^GPU' || true)
+fi
+if ((gpus == 0)); then
+  echo "gpu_check: no GPU is here (nvidia-smi lists none); --rehearse runs the steps on emulated ones" >&2
+  exit 69
+fi
+
+failed=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+write() { printf '%s\n' "$@" >>"$report"; }
+section() {
+  printf '==> [%4d s] %s\n' "$SECONDS" "$1"
+  write "" "## $1" ""
+}
+# step NAME COMMAND…: its output goes into $log; a failure into the report, with the last lines.
+step() {
+  local name=$1 code=0
+  shift
+  "$@" >"$log" 2>&1 || code=$?
+  if ((code == 0)); then return 0; fi
+  failed+=("$name")
+  write "**FAILED, exit code $code: $name.** Last lines:" '```' "$(tail -n 40 "$log")" '```' ""
+  return 1
+}
+block() { write '```' "$(cat "$log")" '```' ""; }
+tokens_of() {  # DEVICE RANKS
+  run_ranks "$2" generate --model "$harbour" --prompt-tokens 1,352,451,300 --max-tokens 24 --temperature 0 --ignore-eos --device "$1" --json 2>&1 |
+    sed -nE 's/.*"tokens":\[([0-9,]+)\],"text".*/\1/p'
+}
+
+if [[ $rehearsal ]]; then title="Rehearsal of launch/gpu_check.sh on emulated GPUs: no number here is a GPU's"; else title="Report of launch/gpu_check.sh"; fi
+printf '# %s\n\n' "$title" >"$report"
+write "- date: $(date -u '+%Y-%m-%d %H:%M UTC')"
+if [[ ! $rehearsal ]]; then
+  nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv,noheader | sort | uniq -c |
+    sed -E 's/^ *([0-9]+) /- cards: \1 x /' >>"$report"
+fi
+write "- processor: $(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores" "- build: $("$engine" version | paste -sd ';')"
+
+section "Tests against the CPU reference"
+if step tests "$tests" --gtest_brief=1; then write "$(grep -E '^\[  PASSED  \]' "$log")"; fi
+
+section "compute-sanitizer"
+if [[ $rehearsal ]]; then
+  write "Not run: there is no GPU. The emulator's own checks ran above."
+elif ! command -v compute-sanitizer >/dev/null; then
+  write "**NOT RUN: compute-sanitizer is not on the path; it comes with the CUDA Toolkit.**"
+else
+  for tool in memcheck racecheck initcheck; do
+    if step "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" --gtest_brief=1; then
+      write "- $tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1)"
+    fi
+  done
+fi
+
+section "Greedy tokens of harbour: GPU ranks against one CPU rank"
+wanted=$(tokens_of cpu 1)
+for ranks in 1 2 4; do
+  if ((ranks > gpus)); then
+    write "- $ranks ranks: not run, there are $gpus GPUs"
+    continue
+  fi
+  got=$(tokens_of cuda "$ranks") || true
+  if [[ -n $got && $got == "$wanted" ]]; then
+    write "- $ranks ranks: the same 24 tokens"
+  else
+    failed+=("tokens of $ranks ranks")
+    write "- **$ranks ranks: found $got, wanted $wanted**"
+  fi
+done
+
+section "Kernels"
+if [[ $rehearsal ]]; then
+  if step "bench kernels" "$engine" bench kernels --model "$harbour" --device cuda --prompt-tokens 32 --repetitions 1; then block; fi
+else
+  for dtype in bf16 f16 q8_0 q4_0; do
+    if step "bench kernels $dtype" "$engine" bench kernels --model "dummy:$shapes/llama-3.1-70b" --ranks 8 --dtype "$dtype" --device cuda --prompt-tokens 2048; then block; fi
+  done
+fi
+
+section "Whole models"
+if [[ $rehearsal ]]; then
+  if step "bench harbour" "$engine" bench --model "$harbour" --device cuda --prompt-tokens 16 --decode-tokens 4 --repetitions 1; then block; fi
+else
+  for dtype in bf16 q8_0 q4_0; do
+    for batch in 1 8; do
+      if step "bench mistral-nemo $dtype, batch $batch" "$engine" bench --model "dummy:$shapes/mistral-nemo" --dtype "$dtype" --device cuda --prompt-tokens 2048 --decode-tokens 128 --batch "$batch"; then block; fi
+    done
+  done
+  if ((gpus > 1)); then
+    if step "bench llama-3.1-70b on all GPUs" run_ranks "$gpus" bench --model "dummy:$shapes/llama-3.1-70b" --dtype bf16 --device cuda --prompt-tokens 2048 --decode-tokens 64; then block; fi
+  fi
+fi
+
+section "Result"
+if ((${#failed[@]})); then
+  write "**Failed: $(printf '%s; ' "${failed[@]}")**"
+  echo "gpu_check: failed: ${failed[*]}; see $report" >&2
+  exit 1
+fi
+write "Every step passed."
+echo "gpu_check: every step passed; see $report"
