@@ -133,7 +133,7 @@ struct EngineConfig {
   std::vector<double> shares;       // weight of each rank; empty: equal
   bool expert_parallel = false;     // whole experts by rank instead of a slice of each
   ToolFormat tool_format = ToolFormat::kAuto;
-  std::string report;               // path of the HTML report of batch and serve; empty: none
+  std::string report;  // path of the HTML report of batch and serve; empty: none
   LogLevel log_level = LogLevel::kInfo;
   std::vector<std::string> adapters;  // NAME=FOLDER of each
   std::string merge_adapter;          // the name of one of them; empty: none
