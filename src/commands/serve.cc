@@ -25,11 +25,12 @@ void serve_command(const Group& group, const CommandLine& line) {
   const EngineConfig& config = line.resolved.config;
   // Batch systems signal every rank; rank 0 alone acts on it, and the others end with it.
   if (!group.leads())
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) std::signal(signal, SIG_IGN);
   std::unique_ptr<RunReport> report;
   std::unique_ptr<ReportFile> report_file;
   std::unique_ptr<Api> api;
   std::unique_ptr<HttpServer> server;
+  const std::string scheme = config.serve.tls_cert.empty() ? "http://" : "https://";
   const auto prepare = [&](ModelFiles& files) {
     const LoadPlan load = LoadPlan::for_many(config, files);
     if (!config.report.empty()) {
@@ -38,7 +39,7 @@ void serve_command(const Group& group, const CommandLine& line) {
     }
     api = std::make_unique<Api>(config.serve, environment_key());
     server = std::make_unique<HttpServer>(config.serve, *api);
-    log_info("listening at http://" + config.serve.host + ":" + std::to_string(server->port()) +
+    log_info("listening at " + scheme + config.serve.host + ":" + std::to_string(server->port()) +
              "; loading " + files.name);
     return load;
   };
@@ -50,7 +51,7 @@ void serve_command(const Group& group, const CommandLine& line) {
     log_info("ready after " + std::to_string(load_seconds).substr(0, 5) + " s: " + model.name() + ", " +
              std::to_string(model.most_positions()) + " positions, " + std::to_string(config.max_batch) +
              " sequences at a time");
-    std::printf("http://%s:%d\n", config.serve.host.c_str(), server->port());
+    std::printf("%s%s:%d\n", scheme.c_str(), config.serve.host.c_str(), server->port());
     std::fflush(stdout);
     try {
       service.run();

@@ -96,6 +96,8 @@ struct ServeConfig {
   std::int64_t max_body = std::int64_t{4} << 20;  // bytes of a request
   std::int64_t grace = 30;                        // seconds that running requests get after SIGTERM
   std::int64_t write_timeout = 60;                // seconds in which a reader must take something
+  std::int64_t request_timeout = 60;              // seconds in which a request, or a handshake, must arrive
+  std::string tls_cert, tls_key;                  // paths of PEM files; both empty: plain HTTP
   std::string api_key_file;                       // path; empty: no key unless LLM_TP_API_KEY is set
   std::string request_log;                        // path of JSON lines; empty: none
 };

@@ -78,6 +78,16 @@ void add_serve_keys(std::vector<KeyInfo>& keys) {
                               "A client that takes nothing for so long is cut off."},
                              1, 86400, LLM_TP_FIELD(serve.write_timeout)));
   keys.push_back(
+      integer_key({"serve.request_timeout", "--request-timeout", "seconds",
+                   "Time that a request has to arrive, header and body, and that a TLS handshake has."},
+                  1, 86400, LLM_TP_FIELD(serve.request_timeout)));
+  keys.push_back(
+      text_key({"serve.tls_cert", "--tls-cert", "",
+                "A certificate and its chain (PEM): HTTPS instead of HTTP. SIGHUP reads it again."},
+               "a path", LLM_TP_FIELD(serve.tls_cert)));
+  keys.push_back(text_key({"serve.tls_key", "--tls-key", "", "The certificate's key (PEM), not encrypted."},
+                          "a path", LLM_TP_FIELD(serve.tls_key)));
+  keys.push_back(
       text_key({"serve.api_key_file", "--api-key-file", "",
                 "A file of keys, one a line; without it LLM_TP_API_KEY, else no key is asked for."},
                "a path", LLM_TP_FIELD(serve.api_key_file)));

@@ -24,6 +24,7 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
+  int descriptor() const noexcept { return socket_; }
   void close() {
     if (socket_ >= 0) ::close(socket_);
     socket_ = -1;

@@ -5,59 +5,11 @@
 #include <functional>
 #include <thread>
 
-#include "harbour.h"
-#include "http_client.h"
-#include "serve/json_text.h"
-#include "temporary_folder.h"
+#include "running_server.h"
 #include "tool_model.h"
 
 namespace llm_tp {
 namespace {
-
-ServeConfig config_of_test() {
-  ServeConfig config;
-  config.port = 0;
-  config.max_body = 4096;
-  config.max_queue = 3;
-  return config;
-}
-
-/// Serves the harbour model while `client` runs on a thread of its own; then drains.
-void with_server(const ServeConfig& config, std::int64_t max_batch,
-                 const std::function<void(std::uint16_t port, EngineService&)>& client,
-                 const std::string& folder = harbour()) {
-  Api api(config, {});
-  HttpServer server(config, api);
-  {
-    HttpClient early(server.port());
-    early.send(get("/health"));
-    EXPECT_TRUE(early.read_to_end().starts_with("HTTP/1.1 503")) << "it loads still";
-  }
-  with_harbour(
-      1, max_batch,
-      [&](Leader& leader, const ModelFiles& files) {
-        const ServedModel model(files, 128);
-        EngineService service(leader);
-        api.open(model, service);
-        std::thread thread([&] {
-          client(server.port(), service);
-          api.drain();
-        });
-        service.run();
-        thread.join();
-        server.finish();
-        EXPECT_EQ(service.state().pages_in_use, 0);
-      },
-      folder);
-}
-
-std::string ask(std::uint16_t port, const std::string& request) {
-  HttpClient client(port);
-  client.send(request);
-  return client.read_to_end();
-}
-std::string status_of(const std::string& reply) { return reply.substr(9, 3); }
-Json body_of(const std::string& reply) { return Json::parse(reply.substr(reply.find("\r\n\r\n") + 4)); }
 
 TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
   with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
@@ -158,6 +110,83 @@ TEST(HttpServer, OneConnectionAsksManyTimesAndStreamsBetween) {
       client.send(post("/tokenize", R"({"prompt":"The gull"})", ""));
       EXPECT_NE(client.read_until("}").find("\"tokens\""), std::string::npos);
     }
+  });
+}
+
+TEST(HttpServer, HeadIsGetWithoutTheBody) {
+  with_server(config_of_test(), 1, [](std::uint16_t port, EngineService&) {
+    HttpClient client(port);
+    client.send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n" + get("/health"));
+    const std::string replies = client.read_to_end();
+    const std::size_t second = replies.find("HTTP/1.1", 1);
+    ASSERT_NE(second, std::string::npos) << replies;
+    const std::string head = replies.substr(0, second);
+    EXPECT_TRUE(head.ends_with("\r\n\r\n")) << head;
+    EXPECT_EQ(head.find("Content-Length: 0"), std::string::npos) << head;
+    EXPECT_EQ(status_of(replies.substr(second)), "200");
+  });
+}
+
+TEST(HttpServer, RequestsThatComeEarlyAreAnsweredInOrder) {
+  with_server(config_of_test(), 1, [](std::uint16_t port, EngineService&) {
+    HttpClient client(port);
+    const std::string call = R"({"prompt":"The gull","max_tokens":40,"ignore_eos":true})";
+    client.send(post("/v1/completions", call, "") + post("/detokenize", R"({"tokens":[5]})", ""));
+    client.read_until("\"total_tokens\"");  // the first is answered
+    client.read_until("\"prompt\"");
+    client.send(post("/v1/completions",
+                     R"({"prompt":"The gull","max_tokens":40,"stream":true,"ignore_eos":true})", ""));
+    client.read_until("data:");
+    client.send(get("/health"));  // while the call runs
+    const std::string rest = client.read_to_end();
+    const std::size_t done = rest.find("[DONE]\n\n\r\n0\r\n\r\n");
+    ASSERT_NE(done, std::string::npos);
+    EXPECT_NE(rest.find("HTTP/1.1 200 OK", done), std::string::npos);
+  });
+}
+
+TEST(HttpServer, AClientThatAskedAheadAndLeavesIsCancelled) {
+  with_server(config_of_test(), 1, [](std::uint16_t port, EngineService& service) {
+    HttpClient client(port);
+    client.send(post("/v1/completions", R"({"prompt":"The gull","max_tokens":120,"ignore_eos":true})", "") +
+                get("/health"));
+    while (service.state().jobs_running == 0) std::this_thread::yield();
+    client.close();
+    while (service.state().jobs_running + service.state().jobs_waiting + service.waiting() > 0)
+      std::this_thread::yield();
+  });
+}
+
+TEST(HttpServer, BodiesMayComeInChunksAndAfterTheServersLeave) {
+  with_server(config_of_test(), 1, [](std::uint16_t port, EngineService&) {
+    HttpClient client(port);
+    client.send(
+        "POST /detokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "8\r\n{\"tokens\r\n6\r\n\":[5]}\r\n0\r\n\r\n");
+    EXPECT_NE(client.read_until("\"prompt\"").find("200 OK"), std::string::npos);
+    client.send(
+        "POST /detokenize HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: "
+        "100-continue\r\nContent-Length: 14\r\n\r\n");
+    EXPECT_NE(client.read_until("\r\n\r\n").find("100 Continue"), std::string::npos);
+    client.send(R"({"tokens":[5]})");
+    EXPECT_NE(client.read_to_end().find("200 OK"), std::string::npos);
+    // Chunks without an end are bounded like any body.
+    HttpClient endless(port);
+    endless.send("POST /detokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" +
+                 std::string(8192, ' ') + "\r\n");
+    EXPECT_EQ(status_of(endless.read_to_end()), "413");
+  });
+}
+
+TEST(HttpServer, ARequestThatTricklesInIsCutOff) {
+  ServeConfig config = config_of_test();
+  config.request_timeout = 1;
+  with_server(config, 1, [](std::uint16_t port, EngineService&) {
+    HttpClient header(port), body(port);
+    header.send("GET /health HTTP/1.1\r\nX: ");
+    body.send("POST /detokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n{");
+    EXPECT_EQ(header.read_to_end(), "") << "returns once the server has closed it";
+    EXPECT_EQ(body.read_to_end(), "");
   });
 }
 
