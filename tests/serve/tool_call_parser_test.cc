@@ -157,7 +157,8 @@ TEST(ToolCallParser, AMalformedCallIsContentToTheByte) {
         "<tool_call>{\"name\": \"tide\", \"arguments\": [1]}",
         "<tool_call>{\"arguments\": {}}</tool_call> and so on", "</tool_call>",
         "<tool_call>{\"name\": \"tide\", \"arguments\": \"no object\"}</tool_call>",
-        "<tool_call>{\"name\": \"tide\", \"function\": {}}</tool_call>"})
+        "<tool_call>{\"name\": \"tide\", \"function\": {}}</tool_call>",
+        "<tool_call>{\"name\": \"tide\", \"name\": \"lamp_2-b\", \"arguments\": {}}</tool_call>"})
     expect_reply(ToolStyle::kHermes, text, {text, {}});
   // One that is none does not hide the next.
   expect_reply(ToolStyle::kHermes, "<tool_call><tool_call>{\"name\":\"tide\",\"arguments\":{}}</tool_call>",
@@ -299,6 +300,22 @@ TEST(JsonScanner, AgreesWithAJsonParser) {
   EXPECT_TRUE(is_json(deep));
   deep = "{\"a\":" + std::string(64, '[') + std::string(64, ']') + "}";
   EXPECT_FALSE(is_json(deep));
+}
+
+TEST(JsonScanner, SaysWhatEachByteBelongsTo) {
+  const std::string text = R"({"a": 12, "b":[1,{"c":2}],"d" : "x,}" ,"e":true,"f":-0.5})";
+  const std::string parts = "-kkk--vv--kkk-vvvvvvvvvvv-kkk---vvvvv--kkk-vvvv-kkk-vvvv-";
+  ASSERT_EQ(text.size(), parts.size());
+  JsonScanner scanner;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    scanner.push(text[i]);
+    const auto part = scanner.part();
+    EXPECT_EQ(part == JsonScanner::Part::kKey     ? 'k'
+              : part == JsonScanner::Part::kValue ? 'v'
+                                                  : '-',
+              parts[i])
+        << i;
+  }
 }
 
 }  // namespace
