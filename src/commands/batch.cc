@@ -6,10 +6,13 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/mpi_group.h"
 #include "commands/commands.h"
 #include "commands/json_output.h"
 #include "config/describe.h"
 #include "engine/engine.h"
+#include "git_revision.h"
+#include "kernels/cpu/instruction_set.h"
 #include "serve/batch_job.h"
 
 namespace llm_tp {
@@ -22,6 +25,19 @@ void listen_for_signals(bool leads) {
   struct sigaction action {};
   action.sa_handler = leads ? [](int) { told_to_stop = 1; } : SIG_IGN;
   for (const int signal : {SIGUSR1, SIGTERM}) ::sigaction(signal, &action, nullptr);
+}
+
+/// What the manifest says of this run.
+std::vector<std::pair<std::string, std::string>> run_facts(const Group& group, const EngineConfig& config) {
+  return {{"version", LLM_TP_VERSION},
+          {"revision", LLM_TP_GIT_REVISION},
+          {"compiler", __VERSION__},
+          {"mpi", mpi_library_version()},
+          {"instruction_set", std::string(name_of(instruction_set()))},
+          {"ranks", std::to_string(group.world())},
+          {"threads", std::to_string(ModelChoices::of(config, group).threads)},
+          {"host", group.host},
+          {"communication", group.ranks.description()}};
 }
 
 std::int64_t context_of(const EngineConfig& config, const ModelFiles& files) {
@@ -58,7 +74,8 @@ void batch_command(const Group& group, const CommandLine& line) {
       fingerprint += " " + adapter.substr(0, adapter.find('=') + 1) +
                      model_fingerprint(adapter.substr(adapter.find('=') + 1));
     if (!config.merge_adapter.empty()) fingerprint += " merged " + config.merge_adapter;
-    job = std::make_unique<BatchJob>(config.batch, std::move(fingerprint));
+    job = std::make_unique<BatchJob>(
+        config.batch, JobIdentity{std::move(fingerprint), to_json(line.resolved), run_facts(group, config)});
     if (!config.report.empty()) {
       report = std::make_unique<RunReport>("batch of " + files.name, render_table(line.resolved));
       report_file = std::make_unique<ReportFile>(*report, config.report);

@@ -7,7 +7,6 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
-#include <iterator>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -72,7 +71,7 @@ class BatchJob::Answering : public JobListener {
   std::string reason_;
 };
 
-BatchJob::BatchJob(const BatchConfig& config, std::string fingerprint)
+BatchJob::BatchJob(const BatchConfig& config, JobIdentity identity)
     : config_(config), input_([&]() -> const std::string& {
         if (config.input.empty() || config.output.empty())
           throw Error(ExitCode::kUsage, "batch needs --input and --output");
@@ -86,43 +85,23 @@ BatchJob::BatchJob(const BatchConfig& config, std::string fingerprint)
   if (config_.error_file == config_.output)
     throw Error(ExitCode::kUsage, "--error-file and --output are one path; give two");
   lock_ = std::make_unique<JobLock>(config_.output + ".lock");
-  check_manifest(fingerprint);
+  manifest_ = std::make_unique<Manifest>(
+      config_.output, std::move(identity),
+      std::vector<std::pair<std::string, std::string>>{{"input", config_.input},
+                                                       {"input_bytes", std::to_string(input_.size())},
+                                                       {"output", config_.output},
+                                                       {"error_file", config_.error_file}});
   journal_ = std::make_unique<Journal>(config_.output);
   // Refusals depend on the input alone: every run finds them again, so each run writes the file anew.
   errors_.open(config_.error_file, std::ios::trunc);
   if (!errors_) throw Error(ExitCode::kIoError, config_.error_file + ": cannot be written");
-  write_manifest(fingerprint);
+  manifest_->begin();
   summary_.resumed = summary_.completed = journal_->records();
   if (journal_->cut_bytes() > 0)
     log_info(config_.output + ": cut off a torn record of " + std::to_string(journal_->cut_bytes()) +
              " bytes");
   if (summary_.resumed > 0)
     log_info(config_.output + ": going on after " + std::to_string(summary_.resumed) + " answers");
-}
-
-void BatchJob::check_manifest(const std::string& fingerprint) const {
-  std::ifstream file(config_.output + ".manifest.json");
-  if (!file || !fs::exists(config_.output) || fs::file_size(config_.output) == 0) return;
-  const Json manifest = Json::parse(std::string(std::istreambuf_iterator<char>(file), {}), nullptr, false);
-  if (!manifest.is_object() || !manifest.contains("model_fingerprint")) return;  // torn: written anew
-  const Json& before = manifest["model_fingerprint"];
-  if (before != fingerprint)
-    throw Error(ExitCode::kConfig, config_.output + ": was begun with another model (fingerprint " +
-                                       to_text(before) + ", now \"" + fingerprint +
-                                       "\"); give that --model, or another --output");
-}
-
-void BatchJob::write_manifest(const std::string& fingerprint) const {
-  const std::string path = config_.output + ".manifest.json", temporary = path + ".new";
-  const Json manifest{
-      {"input", config_.input},           {"input_bytes", input_.size()},
-      {"output", config_.output},         {"error_file", config_.error_file},
-      {"model_fingerprint", fingerprint}, {"version", LLM_TP_VERSION},
-      {"compiler", __VERSION__},          {"seeds", "a request's own, else made from its custom_id"}};
-  std::ofstream file(temporary, std::ios::trunc);
-  file << manifest.dump(2) << "\n" << std::flush;
-  if (!file) throw Error(ExitCode::kIoError, temporary + ": cannot be written");
-  fs::rename(temporary, path);
 }
 
 void BatchJob::refuse(std::int64_t line, const std::string& custom_id, int status, const std::string& body) {
@@ -251,6 +230,7 @@ BatchSummary BatchJob::run(EngineService& service, const ServedModel& model, std
   keep_up(true);
   summary_.stopped = more;
   tell_progress(true);
+  manifest_->end(summary_);
   return summary_;
 }
 

@@ -12,6 +12,7 @@
 #include "engine/service.h"
 #include "serve/job_lock.h"
 #include "serve/journal.h"
+#include "serve/manifest.h"
 #include "serve/run_report.h"
 #include "serve/served_model.h"
 
@@ -29,9 +30,9 @@ struct BatchSummary {
 /// are opened and locked before anything is loaded. One thread: the engine's.
 class BatchJob {
  public:
-  /// Errors: kUsage for missing paths or an output that is the input; kMissingFile; those of JobLock and
-  /// Journal; kConfig where the output was begun with another model.
-  BatchJob(const BatchConfig& config, std::string fingerprint);
+  /// Errors: kUsage for missing paths or an output that is the input; kMissingFile; those of JobLock,
+  /// Manifest and Journal.
+  BatchJob(const BatchConfig& config, JobIdentity identity);
   /// Says when to stop: before the batch system does. Looked at between steps.
   using StopReason = std::function<std::optional<std::string>()>;
   /// report, which hears of every request and step, may be null. Errors: those of Journal and JobLock.
@@ -44,14 +45,13 @@ class BatchJob {
   bool start_next(EngineService& service, const ServedModel& model);
   void refuse(std::int64_t line, const std::string& custom_id, int status, const std::string& body);
   void collect();
-  void write_manifest(const std::string& fingerprint) const;
-  void check_manifest(const std::string& fingerprint) const;
   void tell_progress(bool last);
   void keep_up(bool now);
 
   BatchConfig config_;
   LineReader input_;
   std::unique_ptr<JobLock> lock_;
+  std::unique_ptr<Manifest> manifest_;
   std::unique_ptr<Journal> journal_;
   std::ofstream errors_;
   std::vector<std::shared_ptr<Answering>> running_;

@@ -36,7 +36,7 @@ class BatchJobTest : public ::testing::Test {
     config.output = folder_ / output;
     BatchSummary summary;
     with_harbour(1, 3, [&](Leader& leader, const ModelFiles& files) {
-      BatchJob job(config, "print");
+      BatchJob job(config, identity_);
       const ServedModel model(files, 128);
       EngineService service(leader);
       int looks = 0;
@@ -58,6 +58,7 @@ class BatchJobTest : public ::testing::Test {
     return texts;
   }
   static constexpr int kLines = 24;
+  JobIdentity identity_{"print"};
   TemporaryFolder folder_;
   BatchConfig config_{folder_ / "in.jsonl", {}, {}, std::nullopt};
 };
@@ -137,7 +138,7 @@ TEST_F(BatchJobTest, WrongLinesGoToTheErrorFileAndTheRestGoesOn) {
 TEST_F(BatchJobTest, FilesThatCannotGoTogetherAreRefused) {
   const auto code = [&](const std::string& output, const std::string& errors) {
     try {
-      BatchJob job({config_.input, output, errors, std::nullopt}, "print");
+      BatchJob job({config_.input, output, errors, std::nullopt}, {"print"});
     } catch (const Error& error) {
       return error.code();
     }
@@ -156,8 +157,64 @@ TEST_F(BatchJobTest, AnOutputOfAnotherModelIsRefused) {
   run("out.jsonl");
   BatchConfig config = config_;
   config.output = folder_ / "out.jsonl";
-  EXPECT_NO_THROW(BatchJob(config, "print"));
-  EXPECT_THROW(BatchJob(config, "another"), Error);
+  EXPECT_NO_THROW(BatchJob(config, identity_));
+  EXPECT_THROW(BatchJob(config, {"another"}), Error);
+}
+
+TEST_F(BatchJobTest, AnotherConfigurationIsRefusedWhereItMayChangeTokens) {
+  const auto with = [](const std::string& kv_dtype, int threads, const std::string& temperature) {
+    const Json configuration{{"kv_dtype", {{"value", kv_dtype}, {"origin", "default"}}},
+                             {"threads", {{"value", threads}, {"origin", "flag"}}},
+                             {"generation.temperature", {{"value", temperature}}}};
+    return JobIdentity{"print", configuration.dump(), {}};
+  };
+  identity_ = with("f16", 1, "0");
+  run("out.jsonl", 0);
+  BatchConfig config = config_;
+  config.output = folder_ / "out.jsonl";
+  // Nothing is answered yet: any configuration may begin.
+  EXPECT_NO_THROW(BatchJob(config, with("int8", 1, "0")));
+  run("out.jsonl");
+  EXPECT_NO_THROW(BatchJob(config, with("f16", 4, "0"))) << "threads change no token";
+  const auto refusal = [&](const JobIdentity& identity) {
+    try {
+      BatchJob job(config, identity);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kConfig);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refusal(with("int8", 1, "0")).find("begun with kv_dtype \"f16\", now it is \"int8\""),
+            std::string::npos);
+  EXPECT_NE(refusal(with("f16", 1, "0.7")).find("generation.temperature"), std::string::npos);
+}
+
+TEST_F(BatchJobTest, TheManifestSaysHowTheAnswersCameAbout) {
+  identity_.configuration = R"({"kv_dtype":{"value":"f16","origin":"default"}})";
+  identity_.run = {{"version", "1.2"}, {"ranks", "3"}};
+  run("out.jsonl", 5);
+  const auto manifest = [&] { return Json::parse(read_file(folder_ / "out.jsonl.manifest.json")); };
+  ASSERT_EQ(manifest()["runs"].size(), 1u);
+  EXPECT_EQ(manifest()["runs"][0]["stopped_early"], true);
+  run("out.jsonl");
+  const Json after = manifest();
+  EXPECT_EQ(after["model_fingerprint"], "print");
+  EXPECT_EQ(after["configuration"]["kv_dtype"]["value"], "f16");
+  ASSERT_EQ(after["runs"].size(), 2u);
+  const Json& last = after["runs"][1];
+  EXPECT_EQ(last["version"], "1.2");
+  EXPECT_EQ(last["ranks"], "3");
+  EXPECT_EQ(last["lines"], kLines);
+  EXPECT_EQ(last["answers_in_output"], kLines);
+  EXPECT_EQ(last["answers_before"], after["runs"][0]["answers_in_output"]);
+  EXPECT_EQ(last["stopped_early"], false);
+  EXPECT_TRUE(last["ended"].is_string());
+  // A run that was killed has begun, and has no end.
+  BatchConfig config = config_;
+  config.output = folder_ / "out.jsonl";
+  { BatchJob job(config, identity_); }
+  EXPECT_TRUE(manifest()["runs"][2]["ended"].is_null());
 }
 
 }  // namespace

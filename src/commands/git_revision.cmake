@@ -1,0 +1,17 @@
+# Writes the revision that is built into a header, where it changed: cmake -DSOURCE=folder -DOUT=file.h -P git_revision.cmake
+set(revision "unknown")
+find_program(GIT git)
+if(GIT)
+  execute_process(COMMAND ${GIT} -C ${SOURCE} describe --always --dirty --abbrev=12 OUTPUT_VARIABLE described
+    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed)
+    set(revision "${described}")
+  endif()
+endif()
+set(text "#pragma once\n#define LLM_TP_GIT_REVISION \"${revision}\"\n")
+if(EXISTS ${OUT})
+  file(READ ${OUT} before)
+endif()
+if(NOT before STREQUAL text)
+  file(WRITE ${OUT} "${text}")
+endif()
