@@ -61,6 +61,11 @@ class Communicator {
   /// Bytes of every rank on rank 0, in rank order (empty elsewhere). Sizes may differ.
   virtual std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) = 0;
 
+  /// Returns at once, but throws as the calls above do where a rank is known to be lost: for those that wait
+  /// for something else, such as a device that waits for the other ranks' devices. `call` names that in the
+  /// message.
+  virtual void check_peers(const char* /*call*/) {}
+
   /// Of the calls above that have returned.
   virtual CallTimes times() const = 0;
 };

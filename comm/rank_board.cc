@@ -35,6 +35,7 @@ constexpr int kSpins = 4000;
 constexpr int kSpinsIfCrowded = 20;
 constexpr auto kAwake = std::chrono::milliseconds(3);
 constexpr auto kTimeToEndTheGroup = std::chrono::milliseconds(250);
+constexpr const char* kHint = "see what it said last, then start the job again";
 constexpr long kSleepNanoseconds = 20'000'000;  // then the other rank's process is looked at
 
 void pause_core() noexcept {
@@ -189,6 +190,12 @@ void RankBoard::wait_for(Counter counter, int other, std::uint32_t phase, const 
   }
 }
 
+void RankBoard::throw_if_any_died(const char* call) const {
+  for (int other = 0; other < layout_.world && watching_; ++other)
+    if (other != rank_ && member(other).left.load() == 0 && !process_lives(member(other).pid.load()))
+      throw_lost(other, " died", call, kHint);
+}
+
 void RankBoard::throw_if_lost(Counter counter, int other, std::uint32_t phase, const char* call) const {
   const int pid = member(other).pid.load();
   const bool left = member(other).left.load() != 0;
@@ -198,8 +205,7 @@ void RankBoard::throw_if_lost(Counter counter, int other, std::uint32_t phase, c
   // A rank that left in an error is about to end the group with the code of the cause, which must win over
   // ours.
   if (left && waiting_.ranks_are_processes) std::this_thread::sleep_for(kTimeToEndTheGroup);
-  throw_lost(other, left ? " left the group" : " died", call,
-             "see what it said last, then start the job again");
+  throw_lost(other, left ? " left the group" : " died", call, kHint);
 }
 
 void RankBoard::throw_lost(int other, const char* what, const char* call, const char* hint) const {

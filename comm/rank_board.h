@@ -70,6 +70,10 @@ class RankBoard {
   void wait_for(Counter counter, int other, std::uint32_t phase, const char* call) const;
   void wait_for_all(Counter counter, std::uint32_t phase, const char* call) const;
 
+  /// Throws as a wait does where the process of another rank died; returns at once otherwise. One that has
+  /// left may have done all that is waited for; where it left in an error it ends the group.
+  void throw_if_any_died(const char* call) const;
+
   /// Makes waits for this rank throw from now on, except for phases it published.
   void leave() noexcept;
   /// To be called once all ranks are attached: processes that cannot be seen from here (other process

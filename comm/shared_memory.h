@@ -23,6 +23,7 @@ class SharedMemoryCommunicator : public Communicator {
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
+  void check_peers(const char* call) override { board_->throw_if_any_died(call); }
   CallTimes times() const override { return {seconds_, waiting_}; }
 
  private:

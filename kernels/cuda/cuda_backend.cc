@@ -76,7 +76,7 @@ std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
 CudaBackend::CudaBackend(int device, int packing_threads)
     : stream_((check_cuda(cudaSetDevice(device), "cudaSetDevice"), std::make_shared<CudaStream>())),
       pool_(packing_threads),
-      pipe_(stream_->get()),
+      pipe_(stream_->get(), wait_),
       operand_(stream_->get()),
       block_sums_(stream_->get()),
       partial_sums_(stream_->get()),
@@ -114,7 +114,9 @@ std::optional<std::int64_t> CudaBackend::free_bytes() const {
   check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   return static_cast<std::int64_t>(free);
 }
-void CudaBackend::synchronize() { stream_->synchronize(); }
+void CudaBackend::synchronize() {
+  wait_.until([this] { return stream_->is_done(); });
+}
 void CudaBackend::upload(std::byte* to, std::span<const std::byte> from) { pipe_.copy(to, from); }
 
 void CudaBackend::copy(std::byte* to, std::span<const std::byte> from) {
@@ -133,7 +135,7 @@ TensorView CudaBackend::on_host(TensorView tensor) {
                                  static_cast<std::size_t>(row_bytes(tensor.dtype, tensor.row_stride)), row,
                                  rows, cudaMemcpyDeviceToHost, stream_->get()),
                "cudaMemcpy2DAsync to the host");
-  stream_->synchronize();
+  synchronize();
   return copy;
 }
 

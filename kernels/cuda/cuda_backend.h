@@ -19,6 +19,12 @@ class CudaBackend : public DeviceBackend {
   CudaBackend(int device, int packing_threads);
   ~CudaBackend() override;
 
+  // For what queues work of its own between the ops: comm/nccl.
+  cudaStream_t stream() const noexcept { return stream_->get(); }
+  UploadPipe& pipe() noexcept { return pipe_; }
+  /// How the host waits for the device: a watcher set here looks during every wait.
+  DeviceWait& wait() noexcept { return wait_; }
+
   std::string description() const override { return description_; }
   DeviceBuffer allocate(std::size_t bytes) override;
   std::optional<std::int64_t> free_bytes() const override;
@@ -62,6 +68,7 @@ class CudaBackend : public DeviceBackend {
   std::string description_;
   std::size_t shared_bytes_ = 0;  // that a block may have
   std::shared_ptr<CudaStream> stream_;
+  DeviceWait wait_;
   ThreadPool pool_;
   UploadPipe pipe_;
   PinnedMemory host_copy_;

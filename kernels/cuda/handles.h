@@ -16,7 +16,15 @@ class CudaStream {
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;
   cudaStream_t get() const noexcept { return stream_; }
+  /// Blocks; nobody looks whether other ranks still come.
   void synchronize() const { check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+  /// All that was queued is done.
+  bool is_done() const {
+    const cudaError_t state = cudaStreamQuery(stream_);
+    if (state == cudaErrorNotReady) return false;
+    check_cuda(state, "cudaStreamQuery");
+    return true;
+  }
 
  private:
   cudaStream_t stream_ = nullptr;
@@ -29,8 +37,13 @@ class CudaEvent {
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
   void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "cudaEventRecord"); }
-  /// At once where it was never recorded.
-  void synchronize() { check_cuda(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
+  /// The stream has passed the last record(); true where there was none.
+  bool is_reached() const {
+    const cudaError_t state = cudaEventQuery(event_);
+    if (state == cudaErrorNotReady) return false;
+    check_cuda(state, "cudaEventQuery");
+    return true;
+  }
 
  private:
   cudaEvent_t event_ = nullptr;

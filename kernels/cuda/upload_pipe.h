@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/cuda/device_wait.h"
 #include "kernels/cuda/handles.h"
 
 namespace llm_tp {
@@ -14,11 +15,12 @@ class UploadPipe {
  public:
   static constexpr std::size_t kBufferBytes = std::size_t{8} << 20;
 
-  explicit UploadPipe(cudaStream_t stream) : stream_(stream) {}
+  /// wait must outlive this.
+  UploadPipe(cudaStream_t stream, const DeviceWait& wait) : stream_(stream), wait_(wait) {}
   /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left.
   std::byte* next(std::size_t bytes) {
     turn_ = 1 - turn_;
-    sent_[turn_].synchronize();
+    wait_.until([this] { return sent_[turn_].is_reached(); });
     return buffers_[turn_].reserve(bytes);
   }
   /// Sends the first bytes of the buffer that next() gave.
@@ -32,6 +34,7 @@ class UploadPipe {
 
  private:
   cudaStream_t stream_;
+  const DeviceWait& wait_;
   std::array<PinnedMemory, 2> buffers_;
   std::array<CudaEvent, 2> sent_;
   std::size_t turn_ = 0;

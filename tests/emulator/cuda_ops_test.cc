@@ -2,9 +2,11 @@
 // by bit.
 #include <gtest/gtest.h>
 
+#include "comm/tree_reduce.h"
 #include "device_tensor.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/rank_sums.h"
 #include "kernels/reference/reference_backend.h"
 #ifndef LLM_TP_REAL_GPU
 #include "emulator/block_runner.h"
@@ -313,6 +315,26 @@ TEST_F(CudaOps, ACopiedPageIsAsGoodAsTheFirst) {
   }
 }
 
+TEST_F(CudaOps, ASumOverRanksHasTheBitsOfTheTree) {
+  // 300 roots: more additions than one launch takes.
+  for (const int roots : {1, 2, 7, 300}) {
+    const std::int64_t elements = 301;
+    const std::vector<float> values = random_floats(roots * elements, 3);
+    std::vector<TreeRoot> leaves;
+    std::vector<const float*> planes;
+    for (int r = 0; r < roots; ++r) {
+      leaves.push_back({0, r});
+      planes.push_back(values.data() + r * elements);
+    }
+    const std::vector<TreeAddition> additions = additions_above(leaves);
+    std::vector<float> want(static_cast<std::size_t>(elements));
+    evaluate_tree(additions, planes, want.data(), elements);
+    const DeviceTensor mine(cuda, values, roots), out(cuda, std::vector<float>(want.size()), 1);
+    tree_sum(cuda.stream(), out.view.row(0), mine.view.row(0), elements, elements, additions);
+    EXPECT_EQ(bits_of(out.take()), bits_of(want)) << roots << " roots";
+  }
+}
+
 TEST_F(CudaOps, NothingOfAStepIsNoWork) {
   DeviceTensor empty(cuda, {}, 0), weight(cuda, random_floats(16, 1), 1);
   const TensorView none = TensorView::matrix(empty.view.data, DType::kF32, 0, 16, 16);
@@ -343,6 +365,7 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   const auto cache = cuda.make_kv_cache({1, 1, 8, 2, 16, DType::kF16});
   const std::vector<PageId> first{0}, second{1};
   cuda.copy_pages(*cache, first, second);
+  tree_sum(cuda.stream(), row.vector().row(0), row.vector().row(0), 32, 32, {});
   cuda.synchronize();
   const std::set<std::string> written =
       emulator::kernels_of_sources(std::string(LLM_TP_SOURCE_DIR) + "/kernels/cuda");

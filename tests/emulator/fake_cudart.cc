@@ -1,11 +1,15 @@
 // The calls of libcudart that kernels/cuda makes, for a machine without a GPU. Misuse ends in
-// emulator::Violation.
+// emulator::Violation. Hosts that lack something are made by the environment:
+//   EMULATED_GPUS=N        how many there are; 8
+//   EMULATED_DRIVER=12040  the newest CUDA that the driver runs; 0: no driver; the toolkit's
+//   EMULATED_GPU_MIB=N     memory of each; 4096
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <map>
 #include <memory>
 
@@ -17,7 +21,7 @@
 #endif
 
 using llm_tp::emulator::Violation;
-using Work = std::function<void()>;
+using Work = std::function<bool()>;  // false: it is to be called again
 
 struct CUstream_st {
   std::deque<Work> queue;
@@ -29,9 +33,16 @@ struct CUevent_st {
 
 namespace {
 
-constexpr std::size_t kDeviceBytes = std::size_t{4} << 30;
 constexpr std::size_t kSharedBytesAtMost =
     99 << 10;  // opt-in limit of the smallest supported chips (sm_86, 89, 120)
+
+int from_environment(const char* name, int otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoi(text);
+}
+int gpu_count() { return from_environment("EMULATED_GPUS", 8); }
+int driver_version() { return from_environment("EMULATED_DRIVER", CUDART_VERSION); }
+std::size_t gpu_bytes() { return static_cast<std::size_t>(from_environment("EMULATED_GPU_MIB", 4096)) << 20; }
 
 using Allocations = std::map<const std::byte*, std::size_t>;
 Allocations on_device, pinned;
@@ -74,18 +85,26 @@ struct DeviceTurn {
   DeviceTurn& operator=(const DeviceTurn&) = delete;
 };
 
-void run_until(cudaStream_t stream, const std::function<bool()>& done) {
+/// Runs what is queued until `done`, or until work waits for another process: asking for a stream's state is
+/// what moves it.
+void run_some(cudaStream_t stream, const std::function<bool()>& done) {
   if (streams.count(stream) == 0) refuse("a stream that does not exist, or the default stream");
   const DeviceTurn turn;
-  while (!done()) {
-    if (stream->queue.empty()) refuse("waits for an event that is never reached");
-    const Work work = std::move(stream->queue.front());
-    stream->queue.pop_front();
-    work();
+  while (!done() && !stream->queue.empty()) {
+    Work work = std::move(stream->queue.front());
+    stream->queue.pop_front();  // also where it throws
+    if (work()) continue;
+    stream->queue.push_front(std::move(work));
+    return;
   }
 }
 void drain(cudaStream_t stream) {
-  run_until(stream, [stream] { return stream->queue.empty(); });
+  const auto empty = [stream] { return stream->queue.empty(); };
+  while (!empty()) {
+    // An error is under way: what waits for another process may wait for ever.
+    if (std::uncaught_exceptions() > 0) return stream->queue.clear();
+    run_some(stream, empty);
+  }
 }
 
 void check_copy(const void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -122,6 +141,14 @@ void require_device(const void* pointer, std::size_t bytes, const char* what) {
 
 void queue_work(cudaStream_t stream, std::function<void()> work) {
   if (streams.count(stream) == 0) refuse("a stream that does not exist, or the default stream");
+  stream->queue.push_back([work = std::move(work)] {
+    work();
+    return true;
+  });
+}
+
+void queue_waiting_work(cudaStream_t stream, std::function<bool()> work) {
+  if (streams.count(stream) == 0) refuse("a stream that does not exist, or the default stream");
   stream->queue.push_back(std::move(work));
 }
 
@@ -155,27 +182,34 @@ std::size_t device_bytes() {
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 8;
+  *count = 0;
+  if (driver_version() < CUDART_VERSION / 1000 * 1000) return cudaErrorInsufficientDriver;
+  *count = gpu_count();
+  return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = driver_version();
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device < 8 ? cudaSuccess : cudaErrorInvalidDevice; }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+cudaError_t cudaSetDevice(int device) { return device < gpu_count() ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "emulated GPU");
   properties->major = 8;
   properties->sharedMemPerBlockOptin = kSharedBytesAtMost;
-  properties->totalGlobalMem = kDeviceBytes;
+  properties->totalGlobalMem = gpu_bytes();
+  properties->uuid.bytes[15] = static_cast<char>(device);
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *total = kDeviceBytes;
-  *free = kDeviceBytes - std::min(kDeviceBytes, llm_tp::emulator::device_bytes());
+  *total = gpu_bytes();
+  *free = *total - std::min(*total, llm_tp::emulator::device_bytes());
   return cudaSuccess;
 }
 cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t stream) {
   if (streams.count(stream) == 0) refuse("cudaMallocAsync on a stream that does not exist");
   if (bytes == 0) refuse("cudaMallocAsync of 0 bytes");
-  if (bytes > kDeviceBytes - std::min(kDeviceBytes, llm_tp::emulator::device_bytes()))
+  if (bytes > gpu_bytes() - std::min(gpu_bytes(), llm_tp::emulator::device_bytes()))
     return cudaErrorMemoryAllocation;
   std::byte* const at = allocate(on_device, bytes, 256);
   if (at == nullptr) return cudaErrorMemoryAllocation;
@@ -243,6 +277,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   drain(stream);
   return cudaSuccess;
 }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  run_some(stream, [stream] { return stream->queue.empty(); });
+  return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st;
   return cudaSuccess;
@@ -257,10 +295,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   llm_tp::emulator::queue_work(stream, [reached = event->reached] { *reached = true; });
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (event->reached == nullptr) return cudaSuccess;  // never recorded
-  run_until(event->stream, [event] { return *event->reached; });
-  return cudaSuccess;
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const auto reached = [event] { return event->reached == nullptr || *event->reached; };
+  if (!reached()) run_some(event->stream, reached);
+  return reached() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)

@@ -21,6 +21,8 @@ void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, s
                   cudaStream_t stream, std::function<void()> body);
 /// Queues other work, which may touch device memory.
 void queue_work(cudaStream_t stream, std::function<void()> work);
+/// Queues work that is called until it says that it is done: what waits for other processes.
+void queue_waiting_work(cudaStream_t stream, std::function<bool()> work);
 
 /// Addresses of all kernels that ran in this process.
 const std::set<const void*>& launched_kernels();

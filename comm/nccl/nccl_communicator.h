@@ -1,0 +1,74 @@
+#pragma once
+#include <nccl.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/nccl/gpu_group.h"
+#include "comm/patience.h"
+#include "kernels/cuda/cuda_backend.h"
+
+namespace llm_tp {
+
+/// Sums between GPUs in the order of the backend's stream; calls return once queued. One arithmetic: NCCL
+/// only moves the roots, and each rank adds them along the tree on its device, so the bits are those of any
+/// other communicator. Small sums: the roots of all ranks to every rank. Large ones: every rank receives the
+/// roots of its slice of the elements, adds them, and the slices are gathered. Without tree_order NCCL adds.
+///
+/// While the host waits for the device, errors of NCCL, ranks that died and waits beyond the limit end in
+/// Error(kTryAgain). out must be contiguous.
+class NcclCommunicator : public Communicator {
+ public:
+  /// Collective: all ranks with the same id. Errors: kUnavailable.
+  NcclCommunicator(CudaBackend& device, Communicator& host, const ncclUniqueId& id,
+                   const GpuGroupOptions& options);
+  ~NcclCommunicator() override;
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
+
+  int rank() const override { return host_.rank(); }
+  int world() const override { return host_.world(); }
+  std::string description() const override;
+  void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
+  void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
+  std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
+  /// Of the host: queueing, and gathers of bytes. What the device takes is not among them.
+  CallTimes times() const override { return {seconds_, {}}; }
+
+ private:
+  /// Destroys the communicator of NCCL, or aborts it while an error is under way: then the others may never
+  /// come.
+  struct End {
+    void operator()(ncclComm_t comm) const;
+  };
+  /// Numbers of each rank in one buffer: starts and counts.
+  struct Parts {
+    std::vector<std::int64_t> starts, counts;
+  };
+
+  void check(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain) const;
+  /// Waits until NCCL has taken what was started.
+  void settle(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain);
+  void watch(int look);
+  /// Every rank's part of `all` reaches all ranks; mine [counts[rank]] may lie in its place.
+  void gather_parts(float* all, const float* mine, const Parts& parts);
+  void sum_whole(float* out, const float* mine, const TreeParts& parts, std::int64_t elements);
+  void sum_slices(float* out, const float* mine, const TreeParts& parts, std::int64_t elements, Range chunk);
+  void sum_by_nccl(float* out, float* mine, int roots, std::int64_t elements);
+
+  CudaBackend& device_;
+  Communicator& host_;
+  GpuGroupOptions options_;
+  StreamMemory buffer_;
+  float* const numbers_;  // options_.buffer_numbers of them
+  StepTable own_rows_, places_;
+  std::unique_ptr<ncclComm, End> comm_;
+  Patience patience_;
+  double seconds_ = 0;
+};
+
+}  // namespace llm_tp

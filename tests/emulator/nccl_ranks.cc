@@ -1,0 +1,127 @@
+// NCCL's communicator on emulated GPUs, started by a launcher, one process a rank:  nccl_ranks MODE
+//   check     sums in tree order have the bits of the host's, whole and in slices and chunks, with even and
+//   uneven
+//             roots and idle ranks; rows of unequal owners; NCCL's own sum is near
+//   mismatch  rank 1 sums fewer numbers than the others: a Violation, or the loss of a rank that saw it first
+#include <cmath>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "comm/mpi_group.h"
+#include "comm/nccl/gpu_group.h"
+#include "comm/rank_board.h"
+#include "comm/staged_communicator.h"
+#include "device_tensor.h"
+#include "emulator/block_runner.h"
+#include "kernels/cuda/cuda_backend.h"
+
+namespace llm_tp::testing {
+namespace {
+
+struct Ranks {
+  Communicator& host;
+  ControlChannel& control;
+  CudaBackend& gpu;
+  int failures = 0;
+
+  void expect(bool holds, const std::string& what) {
+    if (holds) return;
+    ++failures;
+    log_error("rank " + std::to_string(host.rank()) + " of " + std::to_string(host.world()) + ": " + what);
+  }
+};
+
+std::vector<Range> runs_of(int leaves, int world) {
+  std::vector<Range> runs;
+  for (int rank = 0; rank < world; ++rank)
+    runs.push_back({leaves * rank / world, leaves * (rank + 1) / world});
+  return runs;
+}
+
+/// This rank's sum of random roots [roots, rows, columns] by a communicator, whose tensors are in memory of
+/// `ops`.
+std::vector<float> sum(Communicator& by, DeviceBackend& ops, const TreeParts& parts, std::int64_t rows,
+                       std::int64_t columns) {
+  const std::int64_t roots = parts.roots_of_rank(by.rank());
+  const DeviceTensor mine(ops, random_floats(roots * rows * columns, 1 + static_cast<unsigned>(by.rank())),
+                          roots * rows);
+  const DeviceTensor out(ops, std::vector<float>(static_cast<std::size_t>(rows * columns), -1), rows);
+  const TensorView view{mine.view.data, DType::kF32, 3, {roots, rows, columns, 0}, columns};
+  by.sum_tree(out.view, view, parts);
+  return out.take();
+}
+
+std::vector<float> rows_of(Communicator& by, DeviceBackend& ops, std::int64_t rows, std::int64_t columns) {
+  std::vector<int> owners;
+  for (std::int64_t row = 0; row < rows; ++row)
+    owners.push_back(static_cast<int>(row * row % 7) % by.world());
+  const DeviceTensor tensor(ops, random_floats(rows * columns, 1 + static_cast<unsigned>(by.rank())), rows);
+  by.share_rows(tensor.view, tensor.view, owners);
+  return tensor.take();
+}
+
+void check(Ranks& ranks) {
+  StagedCommunicator host(ranks.gpu, ranks.host);
+  for (const std::int64_t buffer : {4 << 20, 1 << 12}) {  // whole messages, and chunks
+    for (const bool tree_order : {true, false}) {
+      const auto nccl = make_gpu_communicator(ranks.gpu, ranks.host, ranks.control,
+                                              {GpuSums::kNccl, tree_order, std::chrono::seconds(60), buffer});
+      for (const int leaves : {1, 2, 8, 9, 32}) {
+        const TreeParts parts(runs_of(leaves, ranks.host.world()));
+        for (const std::int64_t rows : {1, 3, 40}) {
+          const std::int64_t columns = 701;
+          const std::string what = std::to_string(leaves) + " leaves, " + std::to_string(rows) + " rows";
+          const std::vector<float> want = sum(host, ranks.gpu, parts, rows, columns);
+          const std::vector<float> got = sum(*nccl, ranks.gpu, parts, rows, columns);
+          if (tree_order) ranks.expect(bits_of(got) == bits_of(want), "bits of sum_tree, " + what);
+          double distance = 0;
+          for (std::size_t i = 0; i < want.size(); ++i)
+            distance = std::max(distance, std::fabs(double{got[i]} - double{want[i]}));
+          ranks.expect(distance < 1e-5, "NCCL's sum, " + what);
+        }
+      }
+      for (const std::int64_t rows : {1, 30})
+        ranks.expect(
+            bits_of(rows_of(*nccl, ranks.gpu, rows, 300)) == bits_of(rows_of(host, ranks.gpu, rows, 300)),
+            "share_rows of " + std::to_string(rows) + " rows");
+    }
+  }
+}
+
+void mismatch(Ranks& ranks) {
+  const auto nccl = make_gpu_communicator(ranks.gpu, ranks.host, ranks.control,
+                                          {GpuSums::kNccl, true, std::chrono::seconds(60)});
+  const TreeParts parts(runs_of(8, ranks.host.world()));
+  try {
+    sum(*nccl, ranks.gpu, parts, 1, ranks.host.rank() == 1 ? 64 : 128);
+    ranks.expect(false, "unequal counts were not noticed");
+  } catch (const emulator::Violation& violation) {
+    ranks.expect(std::string(violation.what()).find("NCCL: rank ") != std::string::npos, violation.what());
+  } catch (const LostRankError& lost) {
+    log_error(lost.what());
+  }
+}
+
+int run(const std::string& mode) {
+  MpiSession session;
+  const RankGroup group = make_group(session, GroupKind::kAuto, std::chrono::seconds(60));
+  CudaBackend gpu(session.local_rank(), 1);
+  Ranks ranks{*group.communicator, *group.channel, gpu};
+  mode == "check" ? check(ranks) : mismatch(ranks);
+  return ranks.failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace llm_tp::testing
+
+int main(int argc, char** argv) {
+  try {
+    return llm_tp::testing::run(argc == 2 ? argv[1] : "check");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
