@@ -334,17 +334,6 @@ void CudaBackend::copy_pages(KvCache& cache, std::span<const PageId> from, std::
                      std::ssize(pages));
 }
 
-CudaDevices cuda_devices() {
-  CudaDevices found;
-  const cudaError_t result = cudaGetDeviceCount(&found.count);
-  if (result != cudaSuccess) return {0, std::string("no GPU can be used: ") + cudaGetErrorString(result)};
-  if (found.count == 0) found.reason = "this host has no GPU";
-  return found;
-}
-bool cuda_is_built() { return true; }
-std::string cuda_build_version() {
-  return std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
-}
 std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads) {
   return std::make_unique<CudaBackend>(device, packing_threads);
 }

@@ -1,15 +1,27 @@
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 
 namespace llm_tp {
 
-/// The GPUs a process can use. This header needs no CUDA; a build without CUDA has the same functions.
+// This header needs no CUDA; a build without CUDA has the same functions.
+
+struct CudaDevice {
+  std::string name;        // "NVIDIA H100 80GB HBM3"
+  std::string id;          // "GPU-5e6c…": the same card has the same one in every process
+  int generation = 0;      // 90 for sm_90
+  std::int64_t bytes = 0;  // of memory, free or not
+};
+
+/// The GPUs a process can use.
 struct CudaDevices {
-  int count = 0;
+  std::vector<CudaDevice> devices;
   std::string reason;  // why there is none: no driver, no device, or not built
+  std::string driver;  // "13.0": the newest CUDA that the driver runs; empty where there is none
 };
 /// Asks the driver each time.
 CudaDevices cuda_devices();

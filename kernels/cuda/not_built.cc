@@ -11,7 +11,7 @@ constexpr const char* kReason =
 
 }  // namespace
 
-CudaDevices cuda_devices() { return {0, kReason}; }
+CudaDevices cuda_devices() { return {{}, kReason, {}}; }
 bool cuda_is_built() { return false; }
 std::string cuda_build_version() { return {}; }
 std::unique_ptr<DeviceBackend> make_cuda_backend(int, int) { throw Error(ExitCode::kUnavailable, kReason); }

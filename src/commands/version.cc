@@ -20,8 +20,9 @@ void version_command(const CommandLine& line) {
   const CudaDevices gpus = cuda_devices();
   std::printf("llm-tp %s (%s, compiler %s)\nMPI: %s\ndevices: cpu %s; %s\n", LLM_TP_VERSION,
               LLM_TP_BUILD_TYPE, __VERSION__, mpi_library_version().c_str(), set.c_str(),
-              gpus.count > 0 ? (std::to_string(gpus.count) + " GPUs, CUDA " + cuda_build_version()).c_str()
-                             : gpus.reason.c_str());
+              gpus.devices.empty()
+                  ? gpus.reason.c_str()
+                  : (std::to_string(gpus.devices.size()) + " GPUs, CUDA " + cuda_build_version()).c_str());
 }
 
 }  // namespace llm_tp

@@ -9,7 +9,8 @@
 
 #include "base/byte_stream.h"
 #include "base/log.h"
-#include "comm/staged_communicator.h"
+#include "comm/nccl/gpu_group.h"
+#include "engine/gpu_choice.h"
 #include "engine/rank_model.h"
 #include "engine/rank_place.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -28,34 +29,37 @@ int cores_for(const Group& group) {
   return std::max(1, cores / std::max(1, group.local_ranks));
 }
 
-/// Errors: kUnavailable where this rank has no GPU of its own.
-void check_own_gpu(const Group& group) {
-  const CudaDevices devices = cuda_devices();
-  if (devices.count == 0)
-    throw Error(ExitCode::kUnavailable, "device cuda: " + devices.reason + "; or use --device cpu");
-  if (devices.count < group.local_ranks)
-    throw Error(ExitCode::kUnavailable,
-                "device cuda: host " + group.host + " has " + std::to_string(devices.count) +
-                    (devices.count == 1 ? " GPU for " : " GPUs for ") + std::to_string(group.local_ranks) +
-                    " ranks: start at most one rank a GPU there, or use --device cpu");
-}
-
-/// Collective: whether the ranks compute on GPUs. auto takes them where every rank has one. Errors:
-/// AgreedError.
-bool uses_cuda(const Group& group, DeviceChoice choice) {
-  if (choice == DeviceChoice::kCuda) {
-    agree(group, [&] { check_own_gpu(group); });
-    return true;
-  }
-  if (choice == DeviceChoice::kCpu || !cuda_is_built()) return false;
-  const std::byte mine{static_cast<unsigned char>(cuda_devices().count >= group.local_ranks)};
-  std::vector<std::byte> all_have{std::byte{1}};
-  for (const auto& own : group.ranks.gather({&mine, 1})) all_have[0] &= own[0];
-  group.control.broadcast(all_have);
-  return all_have[0] != std::byte{0};
+GpuGroupOptions gpu_options(const EngineConfig& config) {
+  GpuGroupOptions options;
+  options.sums = config.gpu_communication == GpuCommunication::kNccl   ? GpuSums::kNccl
+                 : config.gpu_communication == GpuCommunication::kHost ? GpuSums::kHost
+                                                                       : GpuSums::kAuto;
+  options.tree_order = config.numerics == Numerics::kInvariant;
+  options.limit = std::chrono::seconds(config.rank_timeout);
+  return options;
 }
 
 using Caches = std::vector<CacheLimits>;
+
+Caches caches_for(const LoadPlan& load, const EngineConfig& config, const ModelShape& shape) {
+  return plan_caches(shape, load.kv_tokens, load.sequences, load.most_rows, config.page_tokens);
+}
+
+/// The most positions, least to most, whose caches take no more than `bytes`; least where none does.
+std::int64_t fitting_positions(const LoadPlan& load, const EngineConfig& config, const ModelShape& shape,
+                               const RankMemory& mine, std::int64_t least, std::int64_t bytes) {
+  const auto fits = [&](std::int64_t positions) {
+    LoadPlan smaller = load;
+    smaller.kv_tokens = positions;
+    return mine.kv(caches_for(smaller, config, shape), config.page_tokens) <= bytes;
+  };
+  std::int64_t fitting = least, too_many = load.kv_tokens + 1;
+  while (too_many - fitting > 1) {
+    const std::int64_t middle = fitting + (too_many - fitting) / 2;
+    (fits(middle) ? fitting : too_many) = middle;
+  }
+  return fitting;
+}
 
 /// Bytes of this rank's weights and KV caches; caches: of each model. Errors: kOutOfMemory where they do not
 /// fit.
@@ -64,6 +68,7 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
                         const LoadPlan& load, const std::vector<Caches>& caches) {
   std::vector<RankMemory> memory(static_cast<std::size_t>(group.world()));
   std::vector<std::int64_t> kv(memory.size());
+  const auto rank = static_cast<std::size_t>(group.rank());
   for (std::size_t m = 0; m < models.size(); ++m) {
     const std::vector<RankMemory> own = models[m]->memory(ops, load.most_rows);
     for (std::size_t r = 0; r < own.size(); ++r) {
@@ -77,22 +82,26 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
   // share of all.
   std::int64_t most = 0;
   for (std::size_t r = 0; r < memory.size(); ++r) most = std::max(most, total(r));
-  const auto rank = static_cast<std::size_t>(group.rank());
   const RankMemory& mine = memory[rank];
   if (config.kv_memory && kv[rank] > *config.kv_memory)
     throw Error(ExitCode::kOutOfMemory, "the requests need a KV cache of " + memory_text(kv[rank]) +
                                             ", kv_memory allows " + memory_text(*config.kv_memory) +
                                             ": raise it, or lower max_tokens, n or num_beams");
-  if (const auto free = ops.free_bytes())
-    check_memory(group.rank(), mine, kv[rank], total(rank), *free);
-  else
-    check_memory(group.rank(), mine, kv[rank], total(rank) + (group.local_ranks - 1) * most,
-                 available_memory());
+  const std::optional<std::int64_t> free = ops.free_bytes();
+  const std::int64_t neighbours = free ? 0 : (group.local_ranks - 1) * most;
+  const std::int64_t available = free ? *free : available_memory();
+  const std::int64_t needed = total(rank) + neighbours;
+  std::string advice;
+  if (needed > available) {
+    const RankMemory first = models[0]->memory(ops, load.most_rows)[rank];
+    const std::int64_t room = available - (needed - first.kv(caches[0], config.page_tokens));
+    const std::int64_t fitting = fitting_positions(load, config, models[0]->files().shape, first, 0, room);
+    if (fitting > 0)
+      advice = "of the " + std::to_string(load.kv_tokens) + " positions that are wanted " +
+               std::to_string(fitting) + " fit: lower --max-tokens, --max-context, --n or --max-batch";
+  }
+  check_memory(group.rank(), mine, kv[rank], needed, available, advice);
   return mine.weights + kv[rank];
-}
-
-Caches caches_for(const LoadPlan& load, const EngineConfig& config, const ModelShape& shape) {
-  return plan_caches(shape, load.kv_tokens, load.sequences, load.most_rows, config.page_tokens);
 }
 
 /// Shrinks a KV cache that may be smaller to what every rank has room for. All ranks call it.
@@ -106,16 +115,8 @@ void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& confi
       ops.free_bytes() ? *ops.free_bytes() : available_memory() / std::max(1, group.local_ranks);
   const std::int64_t free = own / 2 - mine.weights - mine.workspace;
   const std::int64_t bytes = config.kv_memory ? *config.kv_memory : std::max<std::int64_t>(0, free);
-  const auto fits = [&](std::int64_t kv_tokens) {
-    LoadPlan smaller = load;
-    smaller.kv_tokens = kv_tokens;
-    return mine.kv(caches_for(smaller, config, model.files().shape), config.page_tokens) <= bytes;
-  };
-  std::int64_t fitting = load.least_kv_tokens, too_many = load.kv_tokens + 1;
-  while (too_many - fitting > 1) {
-    const std::int64_t middle = fitting + (too_many - fitting) / 2;
-    (fits(middle) ? fitting : too_many) = middle;
-  }
+  std::int64_t fitting =
+      fitting_positions(load, config, model.files().shape, mine, load.least_kv_tokens, bytes);
   ByteWriter tokens;
   tokens.value(fitting);
   for (const auto& bytes_of_rank : group.ranks.gather(tokens.take()))
@@ -177,9 +178,6 @@ DType kv_dtype_of(KvDType choice) {
 
 ModelChoices ModelChoices::of(const EngineConfig& config, const Group& group) {
   ModelChoices choices;
-  if (config.numerics == Numerics::kFast)
-    throw Error(ExitCode::kConfig,
-                "numerics fast: there is the invariant arithmetic alone so far; use --numerics invariant");
   choices.weight_dtype = config.dtype;
   choices.expert_parallel = config.expert_parallel;
   choices.kv_dtype = kv_dtype_of(config.kv_dtype);
@@ -218,19 +216,18 @@ void run_engine(const Group& group, const EngineConfig& config,
   const auto begin = Clock::now();
   ModelChoices choices;
   std::unique_ptr<DeviceBackend> ops;
-  std::unique_ptr<Communicator> device_ranks;      // where tensors are not in host memory
+  std::unique_ptr<Communicator> device_ranks;      // where they do not sum as the host does
   std::vector<std::unique_ptr<RankModel>> models;  // by ModelSlot
   LoadPlan load;
-  const bool cuda = uses_cuda(group, config.device);
+  const std::optional<int> gpu = choose_gpu(group, config.device, config.numerics);
   agree(group, [&] {
+    if (config.numerics == Numerics::kFast && !gpu)
+      throw Error(ExitCode::kConfig,
+                  "numerics fast is a way of GPU ranks (docs/cuda.md); on the CPU use --numerics invariant");
     choices = ModelChoices::of(config, group);
-    if (cuda) {
-      ops = make_cuda_backend(group.local_rank, choices.threads);
-      device_ranks = std::make_unique<StagedCommunicator>(*ops, group.ranks);
-    }
+    if (gpu) ops = make_cuda_backend(*gpu, choices.threads);
     models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
-    if (!cuda)
-      ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);
+    if (!gpu) ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);
     if (group.leads()) load = prepare(models[0]->files());
   });
   ByteWriter message;
@@ -239,6 +236,10 @@ void run_engine(const Group& group, const EngineConfig& config,
   group.control.broadcast(bytes);
   load = ByteReader(bytes).value<LoadPlan>();
 
+  agree(group, [&] {
+    if (gpu)
+      device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, gpu_options(config));
+  });
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   fit_to_memory(load, group, config, *models[0], *ops);
   std::int64_t weights_and_kv = 0;

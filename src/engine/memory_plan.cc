@@ -106,15 +106,15 @@ std::string memory_text(std::int64_t bytes) {
 }
 
 void check_memory(int rank, const RankMemory& mine, std::int64_t kv, std::int64_t needed_on_host,
-                  std::int64_t available) {
+                  std::int64_t available, const std::string& advice) {
   if (needed_on_host <= available) return;
-  throw Error(
-      ExitCode::kOutOfMemory,
-      "rank " + std::to_string(rank) + " needs " + memory_text(mine.weights + kv + mine.workspace) +
-          " (weights " + memory_text(mine.weights) + ", KV cache " + memory_text(kv) + ", workspace " +
-          memory_text(mine.workspace) + "); the ranks of this host need " + memory_text(needed_on_host) +
-          " and it has " + memory_text(available) +
-          ": use more hosts, a smaller --max-context, --kv-dtype f16 or int8, or --dtype q8_0 or q4_0");
+  throw Error(ExitCode::kOutOfMemory,
+              "rank " + std::to_string(rank) + " needs " + memory_text(mine.weights + kv + mine.workspace) +
+                  " (weights " + memory_text(mine.weights) + ", KV cache " + memory_text(kv) +
+                  ", workspace " + memory_text(mine.workspace) + "); the ranks of this host need " +
+                  memory_text(needed_on_host) + " and it has " + memory_text(available) + "; " +
+                  (advice.empty() ? "use a smaller --max-context" : advice) +
+                  ", or use more ranks on more hosts, --kv-dtype f16 or int8, or --dtype q8_0 or q4_0");
 }
 
 }  // namespace llm_tp

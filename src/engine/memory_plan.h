@@ -44,9 +44,9 @@ std::int64_t available_memory();
 
 /// Refuses before anything is loaded. Errors: kOutOfMemory names the rank, the sum, what is there, and the
 /// knobs. kv: bytes of its caches. Where ranks share a host's memory, needed_on_host is of all of them
-/// together.
+/// together. advice: what would fit; where it is empty, the message names the knobs there are.
 void check_memory(int rank, const RankMemory& mine, std::int64_t kv, std::int64_t needed_on_host,
-                  std::int64_t available);
+                  std::int64_t available, const std::string& advice = {});
 
 /// "1.50 GiB"
 std::string memory_text(std::int64_t bytes);

@@ -5,13 +5,19 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       batch     a sequence is the same alone and among five, on any ranks
       golden    greedy ids of small models with uneven heads, biases and windows on 2 and 3 ranks
       quantised q8_0, q4_0 and f16 weights: the same logits to the bit on 1 and 2 ranks
+      sums      by NCCL and by way of the host: the same logits to the bit; NCCL's own sums: the same greedy ids
+      refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
+      lost      a rank that is killed, one that hangs, an error of NCCL: the group ends in seconds with a cause
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 MPIRUN, ENGINE, SOURCES, CASE = sys.argv[1:]
 HARBOUR = pathlib.Path(SOURCES) / "models/harbour"
@@ -31,7 +37,7 @@ def expect_equal(what, got, wanted):
     print(("as wanted: " if got == wanted else "DIFFERENT: ") + what, flush=True)
     if got != wanted:
         failures.append(what)
-        if isinstance(got, list):
+        if not isinstance(got, bytes):
             print("  got   ", got, "\n  wanted", wanted)
 
 
@@ -45,6 +51,15 @@ def logits(ranks, model, tokens, *arguments):
         out = pathlib.Path(folder) / "logits.npy"
         run(ranks, "score", "--model", model, "--tokens", ",".join(map(str, tokens)), "--logits", out, *arguments)
         return out.read_bytes()
+
+
+def ends(what, command, code, *texts, **environment):
+    """The command is refused with this code, in one line that holds the texts."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, timeout=120, text=True,
+                          env={**os.environ, **environment})
+    errors = [line for line in done.stderr.splitlines() if line.startswith("llm-tp: error: ")]
+    good = done.returncode == code and len(errors) == 1 and all(text in errors[0] for text in texts)
+    expect_equal(what, "as it should" if good else f"exit code {done.returncode}\n{done.stderr}", "as it should")
 
 
 def harbour():
@@ -91,6 +106,66 @@ def experts():
             expect_equal(f"{name}, {ranks} ranks {' '.join(whole)}: bits of the logits", logits(ranks, folder, prompt, *whole), alone)
 
 
+def sums():
+    text = [1, 997, 362, 363, 956, 335, 961, 484, 15, 15, 20, 21, 22]
+    by_host = logits(1, HARBOUR / "hf", text, "--gpu-communication", "host")
+    for ranks in (1, 2, 3, 4):
+        expect_equal(f"{ranks} ranks by NCCL: bits of the logits",
+                     logits(ranks, HARBOUR / "hf", text, *(["--gpu-communication", "nccl"] if ranks > 1 else [])), by_host)
+    case = json.loads((HARBOUR / "reference.json").read_text())["prompts"][0]
+    for ranks in (1, 3):
+        expect_equal(f"{ranks} ranks, numerics fast: 8 greedy ids",
+                     greedy(ranks, HARBOUR / "hf", case["prompt_ids"], 8, "--numerics", "fast"), case["greedy"]["ids"][:8])
+
+
+def refusals():
+    generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1", "--device", "cuda"]
+    two = [MPIRUN, "--oversubscribe", "-np", "2"] + generate
+    ends("no driver", generate, 69, "no NVIDIA driver was found", "--device cpu", EMULATED_DRIVER="0")
+    ends("an old driver", generate, 69, "runs CUDA up to 12.4", "newer driver", EMULATED_DRIVER="12040")
+    ends("a driver without a GPU", two, 69, "no GPU can be seen", EMULATED_GPUS="0")
+    ends("one GPU for two ranks", two, 69, "has 1 GPU for 2 ranks", "ranks 0 and 1 would share", "at most one rank a GPU",
+         EMULATED_GPUS="1")
+    ends("too little memory", generate + ["--max-tokens", "400", "--n", "200"], 71, "positions that are wanted", "fit: lower",
+         EMULATED_GPU_MIB="64")
+    ends("memory that not even the weights have", generate, 71, "rank 0 needs", EMULATED_GPU_MIB="1")
+
+
+def process_of(rank, launcher):
+    for folder in pathlib.Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"PPid:\t{launcher}\n" in (folder / "status").read_text() \
+                    and f"OMPI_COMM_WORLD_RANK={rank}\0" in (folder / "environ").read_text():
+                return int(folder.name)
+        except OSError:
+            continue
+    raise SystemExit(f"no process of rank {rank}")
+
+
+def lost():
+    def group(*arguments, **environment):
+        return subprocess.Popen([MPIRUN, "--oversubscribe", "-np", "3", ENGINE, "generate", "--model", str(HARBOUR / "hf"),
+                                 "--prompt-tokens", "1,352", "--max-tokens", "900", "--ignore-eos", "--device", "cuda", *arguments],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment})
+
+    def ended(what, process, begin, codes, *texts):
+        said = process.communicate(timeout=60)[1].decode()
+        seconds = time.monotonic() - begin
+        good = process.returncode in codes and seconds < 15 and any(text in said for text in texts)
+        expect_equal(f"{what}: ended in {seconds:.1f} s", "as it should" if good else f"exit code {process.returncode}\n{said}",
+                     "as it should")
+
+    for what, kill, codes, texts, arguments in (
+            ("a killed rank", signal.SIGKILL, (75, 137), ("rank 1 (pid", "signal 9"), ()),
+            ("a rank that hangs", signal.SIGSTOP, (75,), ("rank_timeout",), ("--rank-timeout", "2"))):
+        process = group(*arguments)
+        process.stdout.read(20)  # in the middle of the generation
+        begin = time.monotonic()
+        os.kill(process_of(1, process.pid), kill)
+        ended(what, process, begin, codes, *texts)
+    ended("an error of NCCL", group(EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
+
+
 def quantised():
     text = [1, 997, 362, 363, 956, 335, 961, 484, 15, 15, 20, 21, 22, 23, 24, 25, 26, 27, 28]
     for dtype in ("q8_0", "q4_0", "f16"):
@@ -98,5 +173,6 @@ def quantised():
                      logits(1, HARBOUR / "hf", text, "--dtype", dtype))
 
 
-{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts}[CASE]()
+{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums,
+ "refusals": refusals, "lost": lost}[CASE]()
 sys.exit(1 if failures else 0)

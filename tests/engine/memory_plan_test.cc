@@ -81,6 +81,9 @@ TEST(CheckMemory, RefusesWithTheRankTheSumsAndTheKnobs) {
                {"rank 5", "4.50 GiB", "weights 3.00 GiB", "KV cache 1.00 GiB", "workspace 512.00 MiB",
                 "9.00 GiB", "8.00 GiB", "--max-context", "--kv-dtype", "--dtype"},
                [&] { check_memory(5, mine, 1 << 30, std::int64_t{9} << 30, std::int64_t{8} << 30); });
+  expect_error(ExitCode::kOutOfMemory, {"8.00 GiB; of 900 positions 70 fit, or use more ranks"}, [&] {
+    check_memory(5, mine, 1 << 30, std::int64_t{9} << 30, std::int64_t{8} << 30, "of 900 positions 70 fit");
+  });
   EXPECT_NO_THROW(check_memory(5, mine, 1 << 30, std::int64_t{8} << 30, std::int64_t{8} << 30));
 }
 
