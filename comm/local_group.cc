@@ -4,12 +4,14 @@
 
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "comm/rank_board.h"
 #include "comm/shared_memory.h"
 #include "comm/single_rank.h"
+#include "comm/turns.h"
 
 namespace llm_tp {
 namespace {
@@ -74,6 +76,16 @@ void LocalGroup::run(const std::function<void(Communicator&, ControlChannel&)>& 
     if (first == nullptr) first = error;
   }
   if (first != nullptr) std::rethrow_exception(first);
+}
+
+void LocalGroup::run_in_turn(const std::function<void(Communicator&, ControlChannel&)>& rank_main) {
+  std::mutex one_at_a_time;
+  run([&](Communicator& communicator, ControlChannel& channel) {
+    Turn turn(one_at_a_time);
+    CommunicatorInTurn communicator_in_turn(communicator, turn);
+    ChannelInTurn channel_in_turn(channel, turn);
+    rank_main(communicator_in_turn, channel_in_turn);
+  });
 }
 
 }  // namespace llm_tp

@@ -20,6 +20,9 @@ class LocalGroup {
   /// rank threw, but a cause rather than such a consequence. May be called again.
   void run(const std::function<void(Communicator&, ControlChannel&)>& rank_main);
 
+  /// The same with ranks that compute one at a time (turns.h), as one device for all of them wants it.
+  void run_in_turn(const std::function<void(Communicator&, ControlChannel&)>& rank_main);
+
  private:
   int world_;
   std::size_t slot_bytes_;

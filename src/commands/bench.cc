@@ -10,6 +10,7 @@
 namespace llm_tp {
 namespace {
 
+constexpr const char* kLeftOut = "left out: what rank 0 prints is its own time, and no tokens are right";
 constexpr std::int64_t kDecodeContext = 32;  // tokens before the decoded ones
 
 struct Spread {
@@ -94,21 +95,29 @@ void bench_command(const Group& group, const CommandLine& line) {
     std::vector<RankTime> times = leader.rank_times().totals();
     for (std::size_t r = 0; r < times.size(); ++r) times[r] = times[r] - times_before[r];
     const int threads = ModelChoices::of(config, group).threads;
-    if (line.json)
-      return print_json({{"model", files.name},
-                         {"prefill_tokens_per_second", p.median},
-                         {"decode_tokens_per_second", d.median},
-                         {"prefill", p.json()},
-                         {"decode", d.json()},
-                         {"ranks", group.world()},
-                         {"threads", threads},
-                         {"device", leader.device()},
-                         {"batch", bench.batch},
-                         {"sum_share", share},
-                         {"rank_times", json_of(times)},
-                         {"load_seconds", load_seconds},
-                         {"weights_and_kv_bytes", held},
-                         {"peak_memory_bytes", peaks}});
+    if (line.json) {
+      Json result = {{"model", files.name},
+                     {"prefill_tokens_per_second", p.median},
+                     {"decode_tokens_per_second", d.median},
+                     {"prefill", p.json()},
+                     {"decode", d.json()},
+                     {"ranks", group.world()},
+                     {"threads", threads},
+                     {"device", leader.device()},
+                     {"batch", bench.batch},
+                     {"sum_share", share},
+                     {"rank_times", json_of(times)},
+                     {"load_seconds", load_seconds},
+                     {"weights_and_kv_bytes", held},
+                     {"peak_memory_bytes", peaks}};
+      if (group.only_share) {
+        result["only_rank"] = *group.only_share;
+        result["sums"] = kLeftOut;
+      }
+      return print_json(result);
+    }
+    if (group.only_share)
+      std::printf("rank %d of %d alone; sums: %s\n", *group.only_share, group.world(), kLeftOut);
     std::printf("%s, %d ranks of %s, batch %lld\n", files.name.c_str(), group.world(),
                 leader.device().c_str(), static_cast<long long>(bench.batch));
     std::printf("prefill %4lld  %9.1f tokens/s  (%.1f to %.1f)\n",

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "commands/one_of_many.h"
 #include "commands/standard_output.h"
 
 namespace llm_tp {
@@ -37,7 +38,7 @@ void run(const Group& group, const CommandLine& line) {
 void run_command(const Group& group, const CommandLine& line) {
   set_log_level(group.leads() ? line.resolved.config.log_level : LogLevel::kError);
   for (const std::string& warning : line.resolved.warnings) log_warning(warning);
-  run(group, line);
+  run_one_of_many(group, line.command, line.resolved.config, [&](const Group& ranks) { run(ranks, line); });
   // A job whose output was lost has not succeeded.
   agree(group, [&] {
     if (group.leads()) flush_stdout();

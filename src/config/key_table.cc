@@ -164,6 +164,13 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
        {"mistral", ToolFormat::kMistral},
        {"none", ToolFormat::kNone}},
       LLM_TP_FIELD(tool_format)));
+  keys.push_back(integer_key(
+      {"only_rank", "--only-rank", "rank",
+       "One process computes what this rank of a group of `of` ranks would; bench leaves the others out.",
+       "none"},
+      0, 4095, LLM_TP_FIELD(only_rank)));
+  keys.push_back(integer_key({"of", "--of", "ranks", "How many ranks the group of only_rank has.", "none"}, 1,
+                             4096, LLM_TP_FIELD(of)));
   keys.push_back(
       choice_key<LogLevel>({"log_level", "--log-level", "", "Least important log line that is printed."},
                            {{"error", LogLevel::kError},

@@ -1,5 +1,7 @@
 #pragma once
 #include <functional>
+#include <optional>
+#include <string>
 
 #include "comm/communicator.h"
 #include "comm/control_channel.h"
@@ -12,8 +14,13 @@ struct Group {
   ControlChannel& control;
   int local_rank = 0, local_ranks = 1;  // on this host
   std::string host;
+  // Where the other ranks are left out, to time one by itself: the rank whose share this process holds.
+  std::optional<int> only_share = std::nullopt;
+  bool one_device = false;  // the ranks compute one after the other on the same device
   int rank() const { return ranks.rank(); }
   int world() const { return ranks.world(); }
+  /// The rank of the shard plan whose share this process holds.
+  int share() const { return only_share.value_or(rank()); }
   bool leads() const { return ranks.rank() == 0; }
 };
 

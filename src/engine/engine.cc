@@ -10,6 +10,7 @@
 #include "base/byte_stream.h"
 #include "base/log.h"
 #include "comm/nccl/gpu_group.h"
+#include "comm/null_communicator.h"
 #include "engine/gpu_choice.h"
 #include "engine/rank_model.h"
 #include "engine/rank_place.h"
@@ -29,11 +30,12 @@ int cores_for(const Group& group) {
   return std::max(1, cores / std::max(1, group.local_ranks));
 }
 
-GpuGroupOptions gpu_options(const EngineConfig& config) {
+GpuGroupOptions gpu_options(const Group& group, const EngineConfig& config) {
   GpuGroupOptions options;
   options.sums = config.gpu_communication == GpuCommunication::kNccl   ? GpuSums::kNccl
                  : config.gpu_communication == GpuCommunication::kHost ? GpuSums::kHost
                                                                        : GpuSums::kAuto;
+  if (group.one_device) options.sums = GpuSums::kHost;  // NCCL refuses ranks that share a GPU
   options.tree_order = config.numerics == Numerics::kInvariant;
   options.limit = std::chrono::seconds(config.rank_timeout);
   return options;
@@ -68,7 +70,7 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
                         const LoadPlan& load, const std::vector<Caches>& caches) {
   std::vector<RankMemory> memory(static_cast<std::size_t>(group.world()));
   std::vector<std::int64_t> kv(memory.size());
-  const auto rank = static_cast<std::size_t>(group.rank());
+  const auto rank = static_cast<std::size_t>(group.share());
   for (std::size_t m = 0; m < models.size(); ++m) {
     const std::vector<RankMemory> own = models[m]->memory(ops, load.most_rows);
     for (std::size_t r = 0; r < own.size(); ++r) {
@@ -100,7 +102,7 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
       advice = "of the " + std::to_string(load.kv_tokens) + " positions that are wanted " +
                std::to_string(fitting) + " fit: lower --max-tokens, --max-context, --n or --max-batch";
   }
-  check_memory(group.rank(), mine, kv[rank], needed, available, advice);
+  check_memory(group.share(), mine, kv[rank], needed, available, advice);
   return mine.weights + kv[rank];
 }
 
@@ -108,7 +110,7 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
 void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& config, RankModel& model,
                    DeviceBackend& ops) {
   if (load.least_kv_tokens == 0) return;
-  const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.rank())];
+  const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.share())];
   // Half of what is there: other processes, the page cache of the weights' files and the host itself need
   // theirs.
   const std::int64_t own =
@@ -237,8 +239,10 @@ void run_engine(const Group& group, const EngineConfig& config,
   load = ByteReader(bytes).value<LoadPlan>();
 
   agree(group, [&] {
-    if (gpu)
-      device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, gpu_options(config));
+    if (group.only_share)
+      device_ranks = std::make_unique<NullCommunicator>(group.world(), ops.get());
+    else if (gpu)
+      device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, gpu_options(group, config));
   });
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   fit_to_memory(load, group, config, *models[0], *ops);

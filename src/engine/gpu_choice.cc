@@ -47,10 +47,10 @@ std::string count_of(std::int64_t count, const char* what) {
 }
 
 /// Why rank r cannot have what it offers beside the ranks before it; empty where it can.
-std::string refusal(const std::vector<Offer>& offers, std::size_t r) {
+std::string refusal(const std::vector<Offer>& offers, std::size_t r, bool one_device) {
   const Offer& mine = offers[r];
   if (mine.visible == 0) return "rank " + std::to_string(r) + " on host " + mine.host + ": " + mine.reason;
-  for (std::size_t other = 0; other < r; ++other) {
+  for (std::size_t other = 0; other < r && !one_device; ++other) {
     if (offers[other].host != mine.host || offers[other].id != mine.id) continue;
     const std::string ranks = "ranks " + std::to_string(other) + " and " + std::to_string(r);
     return "host " + mine.host + " has " + count_of(mine.visible, "GPU") + " for " +
@@ -82,7 +82,7 @@ std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics 
   std::vector<std::byte> all_have{std::byte{1}};
   agree(group, [&] {
     for (std::size_t r = 0; r < offers.size(); ++r) {
-      const std::string why = refusal(offers, r);
+      const std::string why = refusal(offers, r, group.one_device);
       if (!why.empty() && choice == DeviceChoice::kCuda)
         throw Error(ExitCode::kUnavailable, "device cuda: " + why + "; or use --device cpu");
       if (!why.empty()) all_have[0] = std::byte{0};

@@ -52,14 +52,14 @@ std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t
 
 void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
                      std::span<const CacheLimits> caches, int page_tokens) {
-  RankWeights weights = loader_->load(plan_, group_.rank(), ops, LoadProgress(group_.leads()));
-  model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.rank(), std::move(weights), ops, ranks,
+  RankWeights weights = loader_->load(plan_, group_.share(), ops, LoadProgress(group_.leads()));
+  model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.share(), std::move(weights), ops, ranks,
                                      most_rows);
   std::vector<AdapterWeights> adapters;
   for (const ModelFiles::Adapter& adapter : files_.adapters)
-    adapters.push_back(load_adapter(adapter.files, files_.shape, plan_, group_.rank(), ops));
+    adapters.push_back(load_adapter(adapter.files, files_.shape, plan_, group_.share(), ops));
   if (!adapters.empty()) model_->adapt(std::move(adapters));
-  const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.rank())];
+  const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.share())];
   const std::vector<KvGroup> groups = kv_groups_of(files_.shape);
   for (std::size_t g = 0; g < groups.size(); ++g)
     caches_.push_back(ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, groups[g],

@@ -6,6 +6,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       golden    greedy ids of small models with uneven heads, biases and windows on 2 and 3 ranks
       quantised q8_0, q4_0 and f16 weights: the same logits to the bit on 1 and 2 ranks
       sums      by NCCL and by way of the host: the same logits to the bit; NCCL's own sums: the same greedy ids
+      one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
       refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
       lost      a rank that is killed, one that hangs, an error of NCCL: the group ends in seconds with a cause
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
@@ -118,6 +119,15 @@ def sums():
                      greedy(ranks, HARBOUR / "hf", case["prompt_ids"], 8, "--numerics", "fast"), case["greedy"]["ids"][:8])
 
 
+def one():
+    text = [1, 997, 362, 363, 956]
+    expect_equal("rank 1 of 3 on one GPU: bits of the logits", logits(1, HARBOUR / "hf", text, "--only-rank", 1, "--of", 3),
+                 logits(1, HARBOUR / "hf", text))
+    bench = run(1, "bench", "--model", HARBOUR / "hf", "--prompt-tokens", 4, "--decode-tokens", 2, "--repetitions", 1,
+                "--only-rank", 2, "--of", 3)
+    expect_equal("bench of rank 2 of 3", (bench["only_rank"], bench["ranks"], "left out" in bench["sums"]), (2, 3, True))
+
+
 def refusals():
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1", "--device", "cuda"]
     two = [MPIRUN, "--oversubscribe", "-np", "2"] + generate
@@ -173,6 +183,6 @@ def quantised():
                      logits(1, HARBOUR / "hf", text, "--dtype", dtype))
 
 
-{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums,
+{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "one": one,
  "refusals": refusals, "lost": lost}[CASE]()
 sys.exit(1 if failures else 0)
