@@ -164,6 +164,10 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
        {"mistral", ToolFormat::kMistral},
        {"none", ToolFormat::kNone}},
       LLM_TP_FIELD(tool_format)));
+  keys.push_back(bool_key(
+      {"check_numerics", "--check-numerics", "",
+       "Ends at the first result of an op that is not a finite number, and names op and layer; slow."},
+      LLM_TP_FIELD(check_numerics)));
   keys.push_back(integer_key(
       {"only_rank", "--only-rank", "rank",
        "One process computes what this rank of a group of `of` ranks would; bench leaves the others out.",

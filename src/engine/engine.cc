@@ -14,6 +14,7 @@
 #include "engine/gpu_choice.h"
 #include "engine/rank_model.h"
 #include "engine/rank_place.h"
+#include "kernels/checking_backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/device_factory.h"
 
@@ -219,6 +220,7 @@ void run_engine(const Group& group, const EngineConfig& config,
   ModelChoices choices;
   std::unique_ptr<DeviceBackend> ops;
   std::unique_ptr<Communicator> device_ranks;      // where they do not sum as the host does
+  std::unique_ptr<CheckingBackend> checking;       // of ops, where every result is looked at
   std::vector<std::unique_ptr<RankModel>> models;  // by ModelSlot
   LoadPlan load;
   const std::optional<int> gpu = choose_gpu(group, config.device, config.numerics);
@@ -244,6 +246,8 @@ void run_engine(const Group& group, const EngineConfig& config,
     else if (gpu)
       device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, gpu_options(group, config));
   });
+  if (config.check_numerics) checking = std::make_unique<CheckingBackend>(*ops);
+  DeviceBackend& device = checking ? *checking : *ops;
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;
   fit_to_memory(load, group, config, *models[0], *ops);
   std::int64_t weights_and_kv = 0;
@@ -268,16 +272,16 @@ void run_engine(const Group& group, const EngineConfig& config,
   });
   agree(group, [&] {
     for (std::size_t m = 0; m < models.size(); ++m)
-      models[m]->load(*ops, ranks, load.most_rows, caches[m], config.page_tokens);
+      models[m]->load(device, ranks, load.most_rows, caches[m], config.page_tokens);
   });
 
   std::vector<ModelWithCaches> loaded;
   for (const auto& model : models) loaded.push_back(model->loaded());
   const ModelFiles& files = models[0]->files();
-  StepRunner runner(std::move(loaded), *ops, ranks, group.control, files.shape.vocabulary, weights_and_kv);
-  std::vector<RankPlace> places = gather_places(group, ops->description(), choices.threads);
+  StepRunner runner(std::move(loaded), device, ranks, group.control, files.shape.vocabulary, weights_and_kv);
+  std::vector<RankPlace> places = gather_places(group, device.description(), choices.threads);
   if (!group.leads()) return work(runner, group.control);
-  log(LogLevel::kDebug, ops->description() + "; " + ranks.description());
+  log(LogLevel::kDebug, device.description() + "; " + ranks.description());
   SchedulerLimits limits;
   limits.step_tokens = static_cast<std::int32_t>(load.most_rows);
   limits.page_tokens = config.page_tokens;
