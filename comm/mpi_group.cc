@@ -199,6 +199,18 @@ RankGroup make_group(MpiSession& session, GroupKind kind, std::chrono::milliseco
   return group;
 }
 
+std::string mpi_thread_level() {
+  int started = 0, ended = 0, level = MPI_THREAD_SINGLE;
+  MPI_Initialized(&started);
+  MPI_Finalized(&ended);
+  if (started == 0 || ended != 0) return "not started, since no launcher started this process";
+  MPI_Query_thread(&level);
+  return std::string("threads: ") + (level >= MPI_THREAD_MULTIPLE     ? "multiple"
+                                     : level >= MPI_THREAD_SERIALIZED ? "serialized"
+                                     : level >= MPI_THREAD_FUNNELED   ? "funneled"
+                                                                      : "single");
+}
+
 std::string mpi_library_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
   int length = 0;

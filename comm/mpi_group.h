@@ -55,6 +55,9 @@ class MpiSession {
 /// "Open MPI v4.1.4": the library this program runs with. Works without MPI being started.
 std::string mpi_library_version();
 
+/// "threads: funneled", or that MPI was not started because no launcher was there.
+std::string mpi_thread_level();
+
 /// How ranks talk. kAuto: shared memory where all ranks are on one host, else MPI.
 enum class GroupKind { kAuto, kSharedMemory, kMpi };
 

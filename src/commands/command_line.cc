@@ -16,7 +16,7 @@ struct CommandHelp {
   const char* summary;
   const char* examples;
 };
-constexpr std::array<CommandHelp, 12> kCommands{{
+constexpr std::array<CommandHelp, 13> kCommands{{
     {"generate", "complete a prompt and stream the text",
      "  llm-tp --model models/harbour/hf --prompt 'Once upon a time'\n"
      "  mpirun -np 4 llm-tp --config 70b.yaml --prompt-file question.txt --max-tokens 400\n"
@@ -47,6 +47,8 @@ constexpr std::array<CommandHelp, 12> kCommands{{
     {"loadtest", "speed and delays of a server under many streams, or at a rate of arrival",
      "  llm-tp loadtest --url http://127.0.0.1:8000 --streams 1,8,32 --new-tokens 64 --json\n"
      "  llm-tp loadtest --rates 2,4,8 --seconds 60 --prompt-words 400 --shared-words 300\n"},
+    {"doctor", "what this group of ranks can do: MPI, devices, links, limits, files; and what to mend",
+     "  mpirun -np 4 llm-tp doctor\n  mpirun -np 8 llm-tp doctor --device cuda --model 70b/ --json\n"},
     {"config", "show: the resolved configuration with the origin of each key; check: only its errors",
      "  llm-tp config show --config 70b.yaml --threads 4\n  llm-tp config check --config 70b.yaml\n"},
     {"version", "version, build, libraries, instruction set", "  llm-tp version --json\n"},

@@ -23,6 +23,7 @@ void run(const Group& group, const CommandLine& line) {
   if (line.command == "serve") return serve_command(group, line);
   if (line.command == "bench")
     return line.bench_action == "kernels" ? bench_kernels_command(group, line) : bench_command(group, line);
+  if (line.command == "doctor") return doctor_command(group, line);
   agree(group, [&] {
     if (!group.leads()) return;
     if (line.command == "tokenize") tokenize_command(line);

@@ -14,6 +14,9 @@ void batch_command(const Group& group, const CommandLine& line);
 void serve_command(const Group& group, const CommandLine& line);
 void bench_command(const Group& group, const CommandLine& line);
 void bench_kernels_command(const Group& group, const CommandLine& line);
+/// Every rank says what it sees of its host; rank 0 prints the checks. Errors: kUnavailable where one is an
+/// error.
+void doctor_command(const Group& group, const CommandLine& line);
 // Commands of rank 0 alone.
 void tokenize_command(const CommandLine& line);
 void inspect_command(const CommandLine& line);

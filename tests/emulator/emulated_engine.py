@@ -139,6 +139,11 @@ def refusals():
     ends("too little memory", generate + ["--max-tokens", "400", "--n", "200"], 71, "positions that are wanted", "fit: lower",
          EMULATED_GPU_MIB="64")
     ends("memory that not even the weights have", generate, 71, "rank 0 needs", EMULATED_GPU_MIB="1")
+    doctor = subprocess.run([MPIRUN, "--oversubscribe", "-np", "2", ENGINE, "doctor", "--device", "cuda", "--json"],
+                            capture_output=True, timeout=60, text=True, env={**os.environ, "EMULATED_GPUS": "1"})
+    checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
+    expect_equal("doctor with one GPU for two ranks", (doctor.returncode, checks["gpus"]["status"], checks["gpu communication"]["status"]),
+                 (69, "error", "ok"))
 
 
 def process_of(rank, launcher):

@@ -1,0 +1,19 @@
+#pragma once
+#include <string>
+
+#include "commands/json_output.h"
+#include "config/engine_config.h"
+#include "engine/agreement.h"
+
+namespace llm_tp {
+
+/// What one rank sees of its host, for `doctor`. Bytes; -1 where there is no limit.
+///   host, pid, instruction_set, cores (that the process may use), memory (available), memlock, open_files,
+///   address_space, shared_memory (free in /dev/shm), gpus [{name, id, generation, bytes}], no_gpu (why),
+///   driver, nccl, nccl_usable, model (why its files cannot be read, or empty)
+Json facts_of_this_rank(const Group& group, const EngineConfig& config);
+
+/// Collective: microseconds that one sum of `numbers` f32 over the ranks takes, on rank 0.
+double microseconds_of_a_sum(const Group& group, std::int64_t numbers, int repetitions);
+
+}  // namespace llm_tp
