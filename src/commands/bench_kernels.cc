@@ -3,6 +3,7 @@
 #include "commands/commands.h"
 #include "commands/json_output.h"
 #include "engine/engine.h"
+#include "engine/gpu_choice.h"
 #include "engine/kernel_bench.h"
 #include "kernels/cuda/device_factory.h"
 
@@ -51,12 +52,9 @@ void bench_kernels_command(const Group& group, const CommandLine& line) {
   options.kv_dtype = choices.kv_dtype;
   options.tokens = config.bench.prompt_tokens;
   options.repetitions = config.bench.repetitions;
-  const bool cuda = config.device == DeviceChoice::kCuda ||
-                    (config.device == DeviceChoice::kAuto && cuda_devices().count > 0);
-  if (cuda && cuda_devices().count == 0)
-    throw Error(ExitCode::kUnavailable, "device cuda: " + cuda_devices().reason + "; or use --device cpu");
-  const auto ops = cuda ? make_cuda_backend(group.local_rank, choices.threads)
-                        : make_device(choices, activations_of(config.activations, files.shape), group);
+  const std::optional<int> gpu = choose_gpu(group, config.device, config.numerics);
+  const auto ops = gpu ? make_cuda_backend(*gpu, choices.threads)
+                       : make_device(choices, activations_of(config.activations, files.shape), group);
   const KernelTimes times = time_kernels(*ops, files.shape, line.ranks > 0 ? line.ranks : 1, options);
   if (!line.json) {
     std::printf("%s, %s, weights %s, keys and values %s\n", files.name.c_str(), ops->description().c_str(),

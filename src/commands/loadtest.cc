@@ -1,5 +1,4 @@
 #include <cstdio>
-#include <cstdlib>
 
 #include "client/load_test.h"
 #include "commands/commands.h"
@@ -49,8 +48,7 @@ void loadtest_command(const CommandLine& line) {
     std::printf("%-16s %8s %9s %9s   %15s   %15s   %6s\n%-16s %8s %9s %9s   %7s %7s   %7s %7s   %6s\n", "",
                 "", "new", "answered", "first token, ms", "tokens apart", "not", "", "requests", "tokens/s",
                 "a second", "p50", "p99", "p50, ms", "p99", "served");
-  const char* const key = std::getenv("LLM_TP_API_KEY");
-  run_load_test(config, key != nullptr ? key : "", [&](const LoadReport& report) {
+  run_load_test(config, api_key_of_environment(), [&](const LoadReport& report) {
     answered += report.requests - report.refused - report.failed;
     if (first_error.empty()) first_error = report.first_error;
     if (line.json)

@@ -1,6 +1,5 @@
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "base/error.h"
@@ -12,14 +11,6 @@
 #include "serve/run_report.h"
 
 namespace llm_tp {
-namespace {
-
-std::string environment_key() {
-  const char* const key = std::getenv("LLM_TP_API_KEY");
-  return key != nullptr ? key : "";
-}
-
-}  // namespace
 
 void serve_command(const Group& group, const CommandLine& line) {
   const EngineConfig& config = line.resolved.config;
@@ -37,7 +28,7 @@ void serve_command(const Group& group, const CommandLine& line) {
       report = std::make_unique<RunReport>("serve of " + files.name, render_table(line.resolved));
       report_file = std::make_unique<ReportFile>(*report, config.report);
     }
-    api = std::make_unique<Api>(config.serve, environment_key());
+    api = std::make_unique<Api>(config.serve, api_key_of_environment());
     server = std::make_unique<HttpServer>(config.serve, *api);
     log_info("listening at " + scheme + config.serve.host + ":" + std::to_string(server->port()) +
              "; loading " + files.name);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "config/parse_value.h"
@@ -11,6 +12,7 @@ namespace llm_tp {
 namespace {
 
 constexpr std::string_view kEnvironmentPrefix = "LLM_TP_";
+constexpr const char* kApiKeyVariable = "LLM_TP_API_KEY";
 
 Origin file_origin(const std::string& name, TextPosition position) {
   return {OriginKind::kFile, place_text(name, position)};
@@ -47,6 +49,7 @@ class Resolver {
       const std::size_t equals = entry.find('=');
       if (!entry.starts_with(kEnvironmentPrefix) || equals == std::string::npos) continue;
       const std::string name = entry.substr(0, equals);
+      if (name == kApiKeyVariable) continue;
       const KeyInfo* found = nullptr;
       for (const KeyInfo& key : key_table())
         if (key.environment_name() == name) found = &key;
@@ -259,6 +262,11 @@ std::vector<std::string> process_environment() {
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
     if (std::string_view(*entry).starts_with(kEnvironmentPrefix)) out.emplace_back(*entry);
   return out;
+}
+
+std::string api_key_of_environment() {
+  const char* const key = std::getenv(kApiKeyVariable);
+  return key != nullptr ? key : "";
 }
 
 }  // namespace llm_tp

@@ -39,4 +39,8 @@ ResolvedConfig load_config_text(std::string_view yaml, const std::string& name);
 /// The process's variables that start with LLM_TP_, as "NAME=value". Not while another thread changes them.
 std::vector<std::string> process_environment();
 
+/// LLM_TP_API_KEY: what servers ask for and the load test shows. A secret, so no key of the configuration,
+/// which is printed. Empty: not set.
+std::string api_key_of_environment();
+
 }  // namespace llm_tp

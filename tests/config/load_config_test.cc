@@ -133,7 +133,8 @@ TEST(LoadConfig, WrongSetsAndVariablesAreConfigErrors) {
 
 TEST(LoadConfig, VariablesOfSectionsAreReadAndUnknownOnesAreWarnings) {
   ConfigInputs inputs;
-  inputs.environment = {"HOME=/", "LLM_TP_GENERATION_TOP_P=0.25", "LLM_TP_THREDS=3", "LLM_TP_ZZZZZZZZZZ=1"};
+  inputs.environment = {"HOME=/", "LLM_TP_GENERATION_TOP_P=0.25", "LLM_TP_THREDS=3", "LLM_TP_ZZZZZZZZZZ=1",
+                        "LLM_TP_API_KEY=k"};
   const ResolvedConfig resolved = load_config(inputs);
   EXPECT_EQ(resolved.config.generation.top_p, 0.25);
   EXPECT_EQ(resolved.config.threads, 0);

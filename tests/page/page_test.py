@@ -124,18 +124,25 @@ class PageTest(unittest.TestCase):
 
     def test_stop_and_escape_end_an_answer_and_its_request(self):
         for stop in ("button", "escape"):
-            self.open()
-            self.choose("completion")
-            self.fill("max_tokens", "480")
-            # The page itself stops at the first token: from here the answer may be over before the key arrives.
-            self.browser.evaluate(tidy("""
-                const end = () => "%s" === "button" ? document.getElementById("send").click()
-                  : document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
-                new MutationObserver((_, self) => { if (document.querySelector(".tokens .known")) { self.disconnect(); end(); } })
-                  .observe(document.getElementById("log"), { childList: true, subtree: true });""" % stop))
-            self.ask("Once upon a time there was a")
-            self.assertIn("stopped", self.browser.evaluate("document.querySelector('.message .foot').textContent"))
+            # The page itself stops at the first token. Where a whole answer comes at once there is nothing to stop.
+            for _ in range(20):
+                self.stop_at_the_first_token(stop)
+                foot = self.browser.evaluate("document.querySelector('.message .foot').textContent")
+                if "stopped" in foot:
+                    break
+            self.assertIn("stopped", foot)
             self.browser.wait_until("document.getElementById('running').textContent === '0'")
+
+    def stop_at_the_first_token(self, stop):
+        self.open()
+        self.choose("completion")
+        self.fill("max_tokens", "480")
+        self.browser.evaluate(tidy("""
+            const end = () => "%s" === "button" ? document.getElementById("send").click()
+              : document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+            new MutationObserver((_, self) => { if (document.querySelector(".tokens .known")) { self.disconnect(); end(); } })
+              .observe(document.getElementById("log"), { childList: true, subtree: true });""" % stop))
+        self.ask("Once upon a time there was a")
 
     def test_what_a_model_says_is_never_markup(self):
         self.open()
