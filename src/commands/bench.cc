@@ -10,7 +10,7 @@
 namespace llm_tp {
 namespace {
 
-constexpr const char* kLeftOut = "left out: what rank 0 prints is its own time, and no tokens are right";
+constexpr const char* kLeftOut = "left out: the times are of this rank alone, and no tokens are right";
 constexpr std::int64_t kDecodeContext = 32;  // tokens before the decoded ones
 
 struct Spread {
