@@ -13,7 +13,7 @@ bool Leader::step(const std::function<void(const Progress&)>& on_progress) {
   control_.broadcast(bytes);
   std::vector<RowResult> results = runner_.run(*plan);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (!plan->score.rows.empty()) rank_times_.update(runner_.last_reports());
+  if (!runner_.last_reports().empty()) rank_times_.update(runner_.last_reports());
   const bool decodes = !scheduler_.figures().prefills;
   const auto rows = static_cast<std::int64_t>(plan->tokens.size());
   const std::vector<Progress> all = scheduler_.commit(*plan, std::move(results));

@@ -5,7 +5,13 @@
 namespace llm_tp {
 
 RankBook::RankBook(const Communicator& ranks, std::int64_t weights_and_kv)
-    : ranks_(ranks), weights_and_kv_(weights_and_kv), latest_(static_cast<std::size_t>(ranks.world())) {}
+    : ranks_(ranks), weights_and_kv_(weights_and_kv) {}
+
+void RankBook::note(int rank, const RankReport& report) {
+  const auto at = static_cast<std::size_t>(rank);
+  if (at >= latest_.size()) latest_.resize(at + 1);
+  latest_[at] = report;
+}
 
 void RankBook::step_begins() {
   in_step_ = true;

@@ -25,8 +25,8 @@ class RankBook {
   void step_begins();
   void step_ends();
   RankReport own() const;
-  void note(int rank, const RankReport& report) { latest_[static_cast<std::size_t>(rank)] = report; }
-  /// By rank; on other ranks than 0 nothing was noted.
+  void note(int rank, const RankReport& report);
+  /// By rank, of those that sent one; on other ranks than 0 nothing was noted.
   const std::vector<RankReport>& latest() const noexcept { return latest_; }
 
  private:

@@ -15,7 +15,8 @@ using testing::HasSubstr;
 
 std::map<std::string, json> checks_of(const Ended& ended) {
   std::map<std::string, json> checks;
-  for (const json& check : ended.json().at("checks")) {
+  const json all = ended.json();
+  for (const json& check : all.at("checks")) {
     EXPECT_THAT(check.at("status").get<std::string>(), testing::AnyOf("ok", "warning", "error"));
     EXPECT_FALSE(check.at("detail").get<std::string>().empty());
     // Whoever is warned is told what to do.
