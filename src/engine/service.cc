@@ -88,15 +88,31 @@ void EngineService::take(JobId id, Job job) {
   live.listener = std::move(job.listener);
   live.deadline = job.deadline;
   try {
-    for (std::size_t i = 0; i < job.requests.size(); ++i) {
-      const auto answers = static_cast<std::size_t>(answers_of(job.requests[i]));
-      const RequestId request = leader_.scheduler().add(std::move(job.requests[i]));
-      live.requests.push_back(request);
-      places_[request] = {id, i, std::vector<bool>(answers)};
-    }
+    for (std::size_t i = 0; i < job.requests.size(); ++i)
+      for (Request& part : parts_of(std::move(job.requests[i]))) {
+        const std::int32_t first = part.stream - job.requests[i].stream;
+        const auto answers = static_cast<std::size_t>(answers_of(part));
+        const RequestId request = leader_.scheduler().add(std::move(part));
+        live.requests.push_back(request);
+        places_[request] = {id, i, first, std::vector<bool>(answers)};
+      }
   } catch (const Error& error) {
     end(id, JobEnd::kRefused, error.what());
   }
+}
+
+/// The request, or where not all of its choices may run at the same time several with some of them each.
+std::vector<Request> EngineService::parts_of(Request&& request) const {
+  const std::int32_t most = leader_.scheduler().most_choices(request), all = request.choices;
+  std::vector<Request> parts;
+  for (std::int32_t first = 0; first == 0 || first < all; first += most) {
+    Request& part = parts.emplace_back(request);
+    if (all <= most || answers_of(request) != all) break;
+    part.stream += first;
+    part.choices = std::min(most, all - first);
+    part.score_prompt = part.score_prompt && first == 0;  // once is enough
+  }
+  return parts;
 }
 
 void EngineService::expire() {
@@ -154,7 +170,9 @@ void EngineService::on_progress(const Progress& progress) {
   const auto answer = static_cast<std::size_t>(progress.choice);
   if (place.ended.at(answer)) return;  // a token of the same step, behind the last one that was wanted
   if (progress.new_token) ++state_.generated_tokens;
-  const bool goes_on = jobs_.at(place.job).listener->progress(place.request, progress);
+  Progress of_all = progress;
+  of_all.choice += place.first_choice;
+  const bool goes_on = jobs_.at(place.job).listener->progress(place.request, of_all);
   if (goes_on && !progress.finished) return;
   place.ended[answer] = true;
   if (std::find(place.ended.begin(), place.ended.end(), false) == place.ended.end()) {

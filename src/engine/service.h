@@ -105,11 +105,13 @@ class EngineService {
   };
   struct Place {
     JobId job;
-    std::size_t request;      // of the job
-    std::vector<bool> ended;  // of each answer
+    std::size_t request;        // of the job
+    std::int32_t first_choice;  // of the request: it may run in parts
+    std::vector<bool> ended;    // of each answer
   };
   void take_inbox();
   void take(JobId id, Job job);
+  std::vector<Request> parts_of(Request&& request) const;
   void expire();
   void start_waiting();
   void on_progress(const Progress& progress);

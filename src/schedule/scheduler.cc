@@ -33,21 +33,42 @@ RequestId Scheduler::add(Request request) {
   const RequestNeeds needs = needs_of(request);
   LLM_TP_CHECK(!needs.draft || !limits_.draft_caches.empty(),
                "a request for a draft model that was not loaded");
-  const auto refuse_above = [&](std::int64_t pages, const CacheLimits& cache) {
-    if (pages > cache.pages)
-      throw Error(ExitCode::kUsage, "a request needs " + std::to_string(pages) + " KV pages of " +
-                                        std::to_string(limits_.page_tokens) + " positions, but there are " +
-                                        std::to_string(cache.pages) +
-                                        ": shorten the prompt, max_tokens, n or num_beams");
-  };
-  for (const CacheLimits& cache : limits_.caches)
-    refuse_above(needs.main_pages(limits_.page_tokens, limits_.most_held_pages(cache)), cache);
-  for (const CacheLimits& cache : limits_.draft_caches)
-    refuse_above(needs.draft_pages(limits_.page_tokens, limits_.most_held_pages(cache)), cache);
+  if (const auto lack = lack_of(needs))
+    throw Error(ExitCode::kUsage, "a request needs " + std::to_string(lack->wanted) + " KV pages of " +
+                                      std::to_string(limits_.page_tokens) + " positions, but there are " +
+                                      std::to_string(lack->there) +
+                                      ": shorten the prompt, max_tokens, n or num_beams");
   auto live = std::make_unique<LiveRequest>(next_id_++, request, table_);
   const Rank rank = live->rank;
   waiting_.emplace(rank, std::move(live));
   return rank.id;
+}
+
+std::optional<Scheduler::Lack> Scheduler::lack_of(const RequestNeeds& needs) const {
+  for (const CacheLimits& cache : limits_.caches)
+    if (const auto pages = needs.main_pages(limits_.page_tokens, limits_.most_held_pages(cache));
+        pages > cache.pages)
+      return Lack{pages, cache.pages};
+  for (const CacheLimits& cache : limits_.draft_caches)
+    if (const auto pages = needs.draft_pages(limits_.page_tokens, limits_.most_held_pages(cache));
+        pages > cache.pages)
+      return Lack{pages, cache.pages};
+  return std::nullopt;
+}
+
+std::int32_t Scheduler::most_choices(const Request& request) const {
+  if (answers_of(request) != request.choices) return 1;  // a search: its sequences belong together
+  RequestNeeds needs = needs_of(request);
+  const auto fit = [&](std::int64_t choices) {
+    needs.sequences = choices;
+    return !lack_of(needs);
+  };
+  std::int64_t fitting = 1, too_many = std::min<std::int64_t>(request.choices, limits_.sequences) + 1;
+  while (too_many - fitting > 1) {
+    const std::int64_t middle = fitting + (too_many - fitting) / 2;
+    (fit(middle) ? fitting : too_many) = middle;
+  }
+  return static_cast<std::int32_t>(fitting);
 }
 
 LiveRequest* Scheduler::find_running(RequestId id) {

@@ -45,6 +45,8 @@ class Scheduler {
  public:
   explicit Scheduler(SchedulerLimits limits);
   ~Scheduler();
+  /// How many of the request's choices may run at the same time, by the limits alone; 1 at least.
+  std::int32_t most_choices(const Request& request) const;
   /// Errors: kUsage where the request can never fit the pages.
   RequestId add(Request request);
   /// Ends a request at any state; its pages are free at once. Unknown ids are ignored: it may have just
@@ -72,6 +74,11 @@ class Scheduler {
   void check_accounts() const { table_.check_accounts(); }
 
  private:
+  struct Lack {
+    std::int64_t wanted = 0, there = 0;  // pages of one cache
+  };
+  /// Nothing where an empty cache has room.
+  std::optional<Lack> lack_of(const RequestNeeds& needs) const;
   struct Scored {
     RequestId request;
     SequenceId sequence;

@@ -36,11 +36,11 @@ bool shows_ids(const Call& call, const ServedModel& model) {
 
 }  // namespace
 
-Answer::Answer(const Call& call, const ServedModel& model) : call_(call), model_(model) {
-  for (std::size_t i = 0; i < call.sequences.size(); ++i) {
+Answer::Answer(const Call& call, const ServedModel& model)
+    : call_(call), model_(model), prompts_(call.prompts.size()) {
+  for (std::size_t i = 0; i < call.choices(); ++i) {
     choices_.push_back({Completion(model.tokenizer(), call.request.stop, call.request.include_stop,
-                                   call.sequences[i].min_tokens, call.reading.marks),
-                        {},
+                                   call.requests[i / call.choices_each()].min_tokens, call.reading.marks),
                         false,
                         {},
                         0,
@@ -55,28 +55,29 @@ std::string Answer::Choice::finish_reason() const {
   return reason == "stop" && reply && reply->has_calls() ? "tool_calls" : reason;
 }
 
-AnswerPiece Answer::push(std::size_t sequence, const Progress& progress) {
-  Choice& choice = choices_[sequence];
+AnswerPiece Answer::push(std::size_t request, const Progress& progress) {
+  AnswerPiece piece;
+  piece.choice = call_.choice_of(request, progress);
+  Choice& choice = choices_[piece.choice];
   choice.cached_tokens = progress.cached_tokens;
   choice.embedding = progress.row.state;
-  AnswerPiece piece;
-  piece.choice = sequence;
-  const auto& prompt = call_.prompts[sequence / static_cast<std::size_t>(call_.request.best_of)];
+  const Call::Prompt& prompt = call_.prompts[request];
+  std::vector<ScoredToken>& scores = prompts_[request];
+  // No row is scored against the first token.
+  if (call_.request.echo && call_.request.logprobs && scores.empty())
+    scores.push_back({prompt.tokens[0], std::nullopt, {}});
   if (!progress.new_token && progress.row.target_logprob) {
-    if (choice.prompt.empty()) choice.prompt.push_back({prompt.tokens[0], std::nullopt, {}});
     ScoredToken token{
         prompt.tokens[static_cast<std::size_t>(progress.position) + 1], progress.row.target_logprob, {}};
     for (const Candidate& c : progress.row.best)
       token.top.emplace_back(c.id, c.logit - progress.row.log_sum_exp);
-    choice.prompt.push_back(std::move(token));
+    scores.push_back(std::move(token));
     if (!progress.finished) return piece;
   }
   if (call_.request.echo && !choice.echoed) {
     choice.echoed = true;
     piece.text = prompt.text;
-    if (call_.request.logprobs && choice.prompt.empty())  // one token: no row of it is scored against another
-      choice.prompt.push_back({prompt.tokens[0], std::nullopt, {}});
-    piece.tokens = choice.prompt;
+    piece.tokens = scores;
   }
   piece.text += choice.completion.push(progress);
   if (choice.reply) {
@@ -94,7 +95,7 @@ Usage Answer::usage() const {
   for (const Call::Prompt& prompt : call_.prompts)
     usage.prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
   // A prompt counts once, however many choices it has.
-  for (std::size_t i = 0; i < choices_.size(); i += static_cast<std::size_t>(call_.request.best_of))
+  for (std::size_t i = 0; i < choices_.size(); i += call_.choices_each())
     usage.cached_tokens += choices_[i].cached_tokens;
   for (const Choice& choice : choices_)
     usage.completion_tokens += static_cast<std::int64_t>(choice.completion.tokens().size());
@@ -102,8 +103,7 @@ Usage Answer::usage() const {
 }
 
 std::vector<std::size_t> Answer::answered() const {
-  const auto run = static_cast<std::size_t>(call_.request.best_of),
-             kept = static_cast<std::size_t>(call_.request.n);
+  const std::size_t run = call_.choices_each(), kept = static_cast<std::size_t>(call_.request.n);
   const auto per_token = [&](std::size_t i) {
     const Completion& c = choices_[i].completion;
     return c.tokens().empty() ? 0.0 : c.cumulative_logprob() / static_cast<double>(c.tokens().size());
@@ -140,7 +140,7 @@ std::string Answer::body() const {
   for (const std::size_t i : answered()) {
     const Choice& choice = choices_[i];
     const Completion& completion = choice.completion;
-    std::vector<ScoredToken> tokens = choice.prompt;
+    std::vector<ScoredToken> tokens = prompts_[i / call_.choices_each()];
     for (const Completion::Token& token : completion.tokens()) tokens.push_back(scored(token));
     Json rendered{{"index", choices.size()}};
     const Json text = completion.has_text() ? Json(completion.text()) : Json();
@@ -151,7 +151,7 @@ std::string Answer::body() const {
                                 : Json{{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
       rendered["logprobs"] = call_.request.logprobs ? chat_logprobs(tokens, model_.tokenizer()) : Json();
     } else {
-      const auto& prompt = call_.prompts[i / static_cast<std::size_t>(call_.request.best_of)];
+      const auto& prompt = call_.prompts[i / call_.choices_each()];
       rendered["text"] =
           completion.has_text() && call_.request.echo ? Json(prompt.text + completion.text()) : text;
       rendered["logprobs"] =
@@ -168,7 +168,7 @@ std::string Answer::body() const {
 }
 
 StreamRenderer::StreamRenderer(const Call& call, const ServedModel& model)
-    : call_(call), model_(model), offsets_(call.sequences.size(), 0) {}
+    : call_(call), model_(model), offsets_(call.choices(), 0) {}
 
 std::vector<std::string> StreamRenderer::opening() const {
   std::vector<std::string> chunks;

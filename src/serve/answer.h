@@ -30,23 +30,22 @@ struct Usage {
   std::int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
 
-/// Collects the sequences of one call. One thread at a time: the engine's while it runs, then the one that
+/// Collects the choices of one call. One thread at a time: the engine's while it runs, then the one that
 /// renders.
 class Answer {
  public:
   Answer(const Call& call, const ServedModel& model);
-  /// What the progress added; its text may be empty. finished(sequence) may be true afterwards: it needs no
-  /// more progress.
-  AnswerPiece push(std::size_t sequence, const Progress& progress);
-  bool finished(std::size_t sequence) const { return choices_[sequence].completion.finished(); }
+  /// What the progress of one of the call's requests added; its text may be empty. finished(piece.choice) may
+  /// be true afterwards: that choice needs no more progress.
+  AnswerPiece push(std::size_t request, const Progress& progress);
+  bool finished(std::size_t choice) const { return choices_[choice].completion.finished(); }
   Usage usage() const;
-  /// The whole answer as HTTP gives it, once every sequence is finished.
+  /// The whole answer as HTTP gives it, once every choice is finished.
   std::string body() const;
 
  private:
   struct Choice {
     Completion completion;
-    std::vector<ScoredToken> prompt;  // where it is echoed with log-probabilities
     bool echoed = false;
     std::vector<float> embedding;
     std::int64_t cached_tokens = 0;
@@ -55,12 +54,13 @@ class Answer {
     std::string finish_reason() const;
   };
   Json embeddings() const;
-  /// The sequences that are answered, in order of the choices: the best n of each prompt.
+  /// The choices that are answered, in order: the best n of each prompt.
   std::vector<std::size_t> answered() const;
 
   const Call& call_;
   const ServedModel& model_;
-  std::vector<Choice> choices_;
+  std::vector<std::vector<ScoredToken>> prompts_;  // where they are echoed with log-probabilities
+  std::vector<Choice> choices_;                    // of the first prompt, then of the next
 };
 
 /// Renders a stream of one call: the data of server-sent events.

@@ -173,7 +173,7 @@ Api::Outcome Api::run(Endpoint endpoint, const std::string& body) {
   const auto timeout = request.timeout;
   Call call = model_.load()->prepare(std::move(request), std::random_device{}());
   Job job;
-  job.requests = call.sequences;
+  job.requests = call.requests;
   if (timeout)
     job.deadline =
         std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(

@@ -41,24 +41,24 @@ class BatchJob::Answering : public JobListener {
         custom_id_(std::move(custom_id)),
         call_(std::move(call)),
         answer_(call_, model),
-        clock_(meter, call_.sequences.size()) {}
+        clock_(meter, call_.choices()) {}
   bool progress(std::size_t request, const Progress& progress) override {
-    if (progress.new_token) clock_.token(request);
-    answer_.push(request, progress);
-    return !answer_.finished(request);
+    const std::size_t choice = answer_.push(request, progress).choice;
+    if (progress.new_token) clock_.token(choice);
+    return !answer_.finished(choice);
   }
   void over(JobEnd end, const std::string& reason) override {
     end_ = end, reason_ = reason;
     clock_.over(end == JobEnd::kDone, answer_.usage());
   }
 
-  const std::vector<Request>& call_sequences() const noexcept { return call_.sequences; }
+  const std::vector<Request>& call_requests() const noexcept { return call_.requests; }
   const std::optional<JobEnd>& end() const noexcept { return end_; }
   const std::string& reason() const noexcept { return reason_; }
   const Answer& answer() const noexcept { return answer_; }
   std::int64_t line() const noexcept { return line_; }
   const std::string& custom_id() const noexcept { return custom_id_; }
-  std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(call_.sequences.size()); }
+  std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(call_.choices()); }
   JobId id = 0;
 
  private:
@@ -135,9 +135,9 @@ bool BatchJob::start_next(EngineService& service, const ServedModel& model) {
       auto answering = std::make_shared<Answering>(line, custom_id, model.prepare(std::move(request), seed),
                                                    model, *meter_);
       Job job;
-      job.requests = answering->call_sequences();
+      job.requests = answering->call_requests();
       job.listener = answering;
-      running_sequences_ += static_cast<std::int64_t>(job.requests.size());
+      running_sequences_ += answering->sequences();
       answering->id = service.submit(std::move(job));
       running_.push_back(std::move(answering));
       return true;

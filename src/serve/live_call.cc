@@ -5,12 +5,12 @@
 namespace llm_tp {
 
 LiveCall::LiveCall(Call call, const ServedModel& model, CallMeter& meter)
-    : call_(std::move(call)), answer_(call_, model), clock_(meter, call_.sequences.size()) {}
+    : call_(std::move(call)), answer_(call_, model), clock_(meter, call_.choices()) {}
 
 bool LiveCall::progress(std::size_t request, const Progress& progress) {
-  if (progress.new_token) clock_.token(request);
   AnswerPiece piece = answer_.push(request, progress);
-  const bool goes_on = !answer_.finished(request);
+  if (progress.new_token) clock_.token(piece.choice);
+  const bool goes_on = !answer_.finished(piece.choice);
   if (call_.request.stream) {
     {
       const std::lock_guard lock(mutex_);

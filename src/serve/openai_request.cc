@@ -180,6 +180,41 @@ void read_embedding(BodyReader& body, ApiRequest& request) {
   request.timeout = body.number("timeout", 0, 1e6);
 }
 
+/// Beams and contrastive search, by the names of the flags.
+void read_search(BodyReader& body, ApiRequest& request) {
+  const std::int64_t beams = body.integer("num_beams", 1, kMostChoices).value_or(1);
+  request.penalty_alpha = body.number("penalty_alpha", 0, 1).value_or(0);
+  const char* const search = beams > 1 ? "num_beams" : request.penalty_alpha > 0 ? "penalty_alpha" : nullptr;
+  Request::Beams settings{static_cast<std::int32_t>(beams), static_cast<std::int32_t>(request.n)};
+  const auto length_penalty = body.number("length_penalty", -100, 100);
+  settings.length_penalty = length_penalty.value_or(1);
+  const Json* const early = body.find("early_stopping");
+  if (early != nullptr && *early == "never")
+    settings.early_stopping = EarlyStopping::kNever;
+  else if (early != nullptr && !early->is_boolean())
+    body.fail("early_stopping", "wanted true, false or \"never\"");
+  else if (early != nullptr && early->get<bool>())
+    settings.early_stopping = EarlyStopping::kTrue;
+  if (beams == 1 && length_penalty) body.fail("length_penalty", "goes with num_beams above 1 alone");
+  if (beams == 1 && early != nullptr) body.fail("early_stopping", "goes with num_beams above 1 alone");
+  if (search == nullptr) return;
+  if (request.temperature.value_or(0) > 0) body.fail("temperature", std::string("goes not with ") + search);
+  if (request.best_of > request.n) body.fail("best_of", std::string("goes not with ") + search);
+  if (request.max_tokens == 0) body.fail("max_tokens", std::string("0 leaves nothing to do for ") + search);
+  if (request.echo && request.logprobs)
+    body.fail("echo", std::string("with logprobs goes not with ") + search);
+  if (beams > 1) {
+    if (request.penalty_alpha > 0) body.fail("penalty_alpha", "goes not with num_beams: two searches");
+    if (request.n > beams) body.fail("n", "of beams is at most num_beams");
+    if (!request.stop.empty()) body.fail("stop", "goes not with num_beams: a beam ends at an end id alone");
+    request.beams = settings;
+  } else {
+    if (request.n > 1) body.fail("n", "goes not with penalty_alpha: there is one best sequence");
+    if (request.top_k.value_or(0) < 2 || *request.top_k > kMostChoices)
+      body.fail("top_k", "wanted 2 to " + std::to_string(kMostChoices) + " candidates beside penalty_alpha");
+  }
+}
+
 void read_any_completion(BodyReader& body, ApiRequest& request) {
   read_stream_options(body, request);
   read_sampling(body, request);
@@ -187,10 +222,13 @@ void read_any_completion(BodyReader& body, ApiRequest& request) {
     read_completion(body, request);
   else
     read_chat(body, request);
+  read_search(body, request);
   if (request.max_tokens && request.min_tokens > *request.max_tokens)
     body.fail("min_tokens", "is above max_tokens " + std::to_string(*request.max_tokens));
-  if (static_cast<std::int64_t>(request.prompt_count()) * request.best_of > kMostChoices)
-    body.fail("n", "prompts times choices must be at most " + std::to_string(kMostChoices));
+  const std::int64_t each = request.beams ? request.beams->beams : request.best_of;
+  if (static_cast<std::int64_t>(request.prompt_count()) * each > kMostChoices)
+    body.fail(request.beams ? "num_beams" : "n",
+              "prompts times choices or beams must be at most " + std::to_string(kMostChoices));
 }
 
 }  // namespace

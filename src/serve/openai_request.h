@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "decoding/embedding.h"
+#include "schedule/request.h"
 #include "serve/tools/tool.h"
 
 namespace llm_tp {
@@ -33,6 +34,8 @@ struct ApiRequest {
   std::optional<double> temperature, top_p;
   std::optional<std::int64_t> top_k;
   std::optional<double> min_p, typical_p, repetition_penalty;
+  std::optional<Request::Beams> beams;  // returned: n
+  double penalty_alpha = 0;             // above 0: contrastive search among top_k
   double presence_penalty = 0, frequency_penalty = 0;
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::optional<std::int64_t> seed;

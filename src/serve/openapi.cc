@@ -34,6 +34,9 @@ Json common_fields() {
           {"stream", of_type("boolean")},
           {"timeout", within("number", 0, 1000000)},
           {"priority", whole(-1000, 1000)},
+          {"num_beams", whole(1, 128)},
+          {"length_penalty", within("number", -100, 100)},
+          {"penalty_alpha", within("number", 0, 1)},
           {"user", of_type("string")}};
 }
 

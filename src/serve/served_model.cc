@@ -125,20 +125,23 @@ void ServedModel::check_length(Endpoint endpoint, std::int64_t length, bool goes
                    prompt_field(endpoint), "context_length_exceeded");
 }
 
-Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_length,
-                                 std::uint64_t seed) const {
-  Request sequence;
+Request ServedModel::request_of(const ApiRequest& request, std::int64_t prompt_length,
+                                std::uint64_t seed) const {
+  Request made;
   if (request.endpoint == Endpoint::kEmbeddings) {
     check_length(request.endpoint, prompt_length, false);
-    sequence.max_tokens = 0;
-    sequence.embedding = request.embedding;
-    return sequence;
+    made.max_tokens = 0;
+    made.embedding = request.embedding;
+    return made;
   }
   const GenerationDefaults& defaults = files_.generation;
   GenerationConfig wanted;
   wanted.temperature = request.temperature;
   // As OpenAI's API says: 1 unless asked for. What the model's files recommend comes before that.
   if (!wanted.temperature && !defaults.do_sample.value_or(false)) wanted.temperature = 1;
+  // Searches compare; they do not draw.
+  if (request.beams) wanted.num_beams = request.beams->beams, wanted.temperature = 0;
+  if (request.penalty_alpha > 0) wanted.penalty_alpha = request.penalty_alpha, wanted.temperature = 0;
   wanted.top_k = request.top_k;
   wanted.top_p = request.top_p;
   wanted.min_p = request.min_p;
@@ -147,9 +150,9 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
   std::string unused;
   const GenerationConfig settings = with_defaults(wanted, defaults, unused);
 
-  sequence.sampling = sampling_of(settings);
-  sequence.sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
-  ProcessorSettings& processors = sequence.processors;
+  made.sampling = sampling_of(settings);
+  made.sampling.seed = request.seed ? static_cast<std::uint64_t>(*request.seed) : seed;
+  ProcessorSettings& processors = made.processors;
   processors.presence_penalty = static_cast<float>(request.presence_penalty);
   processors.frequency_penalty = static_cast<float>(request.frequency_penalty);
   processors.repetition_penalty = static_cast<float>(settings.repetition_penalty.value_or(1));
@@ -161,16 +164,19 @@ Request ServedModel::sequence_of(const ApiRequest& request, std::int64_t prompt_
 
   check_length(request.endpoint, prompt_length, request.max_tokens.value_or(1) > 0);
   const std::int64_t room = most_positions_ - prompt_length;
-  sequence.max_tokens = static_cast<std::int32_t>(std::min(room, request.max_tokens.value_or(room)));
-  sequence.min_tokens =
-      static_cast<std::int32_t>(std::min<std::int64_t>(request.min_tokens, sequence.max_tokens));
-  if (!request.ignore_eos) sequence.end_ids = files_.end_ids;
-  sequence.end_ids.insert(sequence.end_ids.end(), request.stop_token_ids.begin(),
-                          request.stop_token_ids.end());
-  sequence.best = static_cast<std::int32_t>(request.logprobs.value_or(0));
-  sequence.prompt_best = sequence.best;
-  sequence.score_prompt = request.echo && request.logprobs.has_value();
-  return sequence;
+  made.max_tokens = static_cast<std::int32_t>(std::min(room, request.max_tokens.value_or(room)));
+  made.min_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(request.min_tokens, made.max_tokens));
+  if (!request.ignore_eos) made.end_ids = files_.end_ids;
+  made.end_ids.insert(made.end_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
+  made.choices = static_cast<std::int32_t>(request.best_of);
+  made.beams = request.beams;
+  if (request.penalty_alpha > 0)
+    made.contrastive =
+        Request::ContrastiveSearch{request.penalty_alpha, static_cast<std::int32_t>(*request.top_k)};
+  made.best = static_cast<std::int32_t>(request.logprobs.value_or(0));
+  made.prompt_best = made.best;
+  made.score_prompt = request.echo && request.logprobs.has_value();
+  return made;
 }
 
 std::shared_ptr<Guide> ServedModel::guide_of(const ApiRequest& request,
@@ -253,18 +259,16 @@ Call ServedModel::prepare(ApiRequest request, std::uint64_t seed) const {
     call.prompts.push_back(std::move(prompt));
   }
   std::shared_ptr<Guide> guide;  // one for all: the engine's thread alone uses it from then on
-  for (const Call::Prompt& prompt : call.prompts)
-    for (std::int64_t choice = 0; choice < request.best_of; ++choice) {
-      Request sequence = sequence_of(request, static_cast<std::int64_t>(prompt.tokens.size()), seed);
-      sequence.prompt = prompt.tokens;
-      sequence.adapter = adapter;
-      sequence.priority = static_cast<std::int32_t>(request.priority);
-      if (!guide) guide = guide_of(request, sequence.end_ids);
-      sequence.guide = guide;
-      // Choices of one prompt draw differently; a prompt draws the same whatever stands beside it.
-      sequence.stream = static_cast<std::int32_t>(choice);
-      call.sequences.push_back(std::move(sequence));
-    }
+  for (const Call::Prompt& prompt : call.prompts) {
+    // Choices of one prompt draw differently; a prompt draws the same whatever stands beside it.
+    Request one = request_of(request, static_cast<std::int64_t>(prompt.tokens.size()), seed);
+    one.prompt = prompt.tokens;
+    one.adapter = adapter;
+    one.priority = static_cast<std::int32_t>(request.priority);
+    if (!guide) guide = guide_of(request, one.end_ids);
+    one.guide = guide;
+    call.requests.push_back(std::move(one));
+  }
   call.id = random_id(id_prefix(request.endpoint));
   call.model = request.model.value_or(name());
   call.created = std::time(nullptr);

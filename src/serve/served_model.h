@@ -8,6 +8,7 @@
 #include "decoding/guide.h"
 #include "engine/model_files.h"
 #include "schedule/request.h"
+#include "schedule/scheduler.h"
 #include "serve/openai_request.h"
 #include "serve/tools/tool_reply.h"
 #include "text/chat_template.h"
@@ -23,10 +24,17 @@ struct Call {
   ApiRequest request;
   std::string model;  // as the answer names it: the model, or one of its adapters
   std::vector<Prompt> prompts;
-  std::vector<Request> sequences;  // choices of the first prompt, then of the next
-  std::string id;                  // "cmpl-…"
-  std::int64_t created = 0;        // Unix time
+  std::vector<Request> requests;  // one a prompt, with all its choices
+  std::string id;                 // "cmpl-…"
+  std::int64_t created = 0;       // Unix time
   ToolReading reading;
+
+  /// Of each prompt; they are numbered prompt by prompt.
+  std::size_t choices_each() const noexcept { return static_cast<std::size_t>(request.best_of); }
+  std::size_t choices() const noexcept { return requests.size() * choices_each(); }
+  std::size_t choice_of(std::size_t of_request, const Progress& progress) const noexcept {
+    return of_request * choices_each() + static_cast<std::size_t>(progress.choice);
+  }
 };
 
 /// What turning API requests into sequences needs of a model. Immutable; any thread may use it. Borrows the
@@ -64,7 +72,7 @@ class ServedModel {
   const Tokenizer& tokenizer_for(const char* field) const;
   void check_length(Endpoint endpoint, std::int64_t length, bool goes_on) const;
   AdapterId adapter_for(const ApiRequest& request) const;
-  Request sequence_of(const ApiRequest& request, std::int64_t prompt_length, std::uint64_t seed) const;
+  Request request_of(const ApiRequest& request, std::int64_t prompt_length, std::uint64_t seed) const;
 
   const ModelFiles& files_;
   std::string name_;

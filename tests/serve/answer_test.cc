@@ -21,19 +21,26 @@ class AnswerTest : public ::testing::Test {
   Call chat(const std::string& body) const {
     return model_.prepare(parse_api_request(Endpoint::kChatCompletions, body), 1);
   }
-  /// Progress that says `text`, token by token, to one sequence.
-  std::vector<AnswerPiece> say(Answer& answer, std::size_t sequence, const std::string& text,
+  /// Progress that says `text`, token by token, as one choice of a prompt.
+  struct Choice {
+    std::size_t request = 0;
+    std::int32_t choice = 0;
+  };
+  std::vector<AnswerPiece> say(Answer& answer, Choice at, const std::string& text,
                                double logprob = -1) const {
     std::vector<AnswerPiece> pieces;
     const std::vector<TokenId> ids = files_.tokenizer->encode(text, false);
-    for (std::size_t i = 0; i < ids.size() && !answer.finished(sequence); ++i) {
+    bool finished = false;
+    for (std::size_t i = 0; i < ids.size() && !finished; ++i) {
       Progress progress;
       progress.new_token = true;
       progress.row.token = ids[i];
       progress.row.logprob = logprob;
       progress.row.best = {{ids[i], static_cast<float>(logprob)}};
       if (i + 1 == ids.size()) progress.finished = FinishReason::kLength;
-      pieces.push_back(answer.push(sequence, progress));
+      progress.choice = at.choice;
+      pieces.push_back(answer.push(at.request, progress));
+      finished = answer.finished(pieces.back().choice);
     }
     return pieces;
   }
@@ -43,13 +50,14 @@ class AnswerTest : public ::testing::Test {
 
 TEST_F(AnswerTest, ChoicesOfSeveralPromptsComeInOrder) {
   const Call two = call(R"({"prompt":["The gull","A boat"],"n":2})");
-  ASSERT_EQ(two.sequences.size(), 4u);
-  EXPECT_EQ(two.sequences[0].stream, 0);
-  EXPECT_EQ(two.sequences[1].stream, 1);
-  EXPECT_EQ(two.sequences[2].stream, 0);
-  EXPECT_EQ(two.sequences[2].prompt, files_.tokenizer->encode("A boat", true));
+  ASSERT_EQ(two.requests.size(), 2u);
+  for (const Request& request : two.requests)
+    EXPECT_EQ(request.choices, 2) << "they share their prompt's pages";
+  EXPECT_EQ(two.requests[1].stream, 0) << "a prompt draws the same whatever stands beside it";
+  EXPECT_EQ(two.requests[1].prompt, files_.tokenizer->encode("A boat", true));
   Answer answer(two, model_);
-  for (std::size_t i = 0; i < 4; ++i) say(answer, i, " number " + std::to_string(i));
+  for (std::size_t i = 0; i < 4; ++i)
+    say(answer, {i / 2, static_cast<std::int32_t>(i % 2)}, " number " + std::to_string(i));
   const Json body = Json::parse(answer.body());
   for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(body["choices"][i]["index"], i);
@@ -65,12 +73,12 @@ TEST_F(AnswerTest, AnAdapterIsAModelOfItsOwnName) {
   files_.open_adapters({{"poet", folder / "poet"}}, "");
   EXPECT_EQ(model_.names(), (std::vector<std::string>{"hf", "poet"}));
   const Call adapted = call(R"({"prompt":"The gull","model":"poet","max_tokens":1})");
-  EXPECT_EQ(adapted.sequences[0].adapter, 0);
+  EXPECT_EQ(adapted.requests[0].adapter, 0);
   Answer answer(adapted, model_);
-  say(answer, 0, " a");
+  say(answer, {}, " a");
   EXPECT_EQ(Json::parse(answer.body())["model"], "poet");
   for (const char* body : {R"({"prompt":"The gull","model":"hf"})", R"({"prompt":"The gull"})"})
-    EXPECT_EQ(call(body).sequences[0].adapter, kNoAdapter);
+    EXPECT_EQ(call(body).requests[0].adapter, kNoAdapter);
   try {
     call(R"({"prompt":"The gull","model":"bard"})");
     ADD_FAILURE() << "no error";
@@ -82,11 +90,12 @@ TEST_F(AnswerTest, AnAdapterIsAModelOfItsOwnName) {
 
 TEST_F(AnswerTest, TheBestOfSeveralIsAnswered) {
   const Call one = call(R"({"prompt":"The gull","best_of":3,"n":1})");
-  ASSERT_EQ(one.sequences.size(), 3u);
+  ASSERT_EQ(one.requests.size(), 1u);
+  EXPECT_EQ(one.requests[0].choices, 3);
   Answer answer(one, model_);
-  say(answer, 0, " low", -3);
-  say(answer, 1, " high", -0.5);
-  say(answer, 2, " middle", -1);
+  say(answer, {0, 0}, " low", -3);
+  say(answer, {0, 1}, " high", -0.5);
+  say(answer, {0, 2}, " middle", -1);
   const Json body = Json::parse(answer.body());
   ASSERT_EQ(body["choices"].size(), 1u);
   EXPECT_EQ(body["choices"][0]["text"], " high");
@@ -100,7 +109,7 @@ TEST_F(AnswerTest, AStreamAddsUpToTheWholeAnswer) {
   ASSERT_EQ(opening.size(), 1u);
   EXPECT_EQ(Json::parse(opening[0])["choices"][0]["delta"]["role"], "assistant");
   std::string text, finish;
-  for (const AnswerPiece& piece : say(answer, 0, "The boat will never sail")) {
+  for (const AnswerPiece& piece : say(answer, {}, "The boat will never sail")) {
     const auto chunk = stream.chunk(piece);
     if (!chunk) continue;
     const Json choice = Json::parse(*chunk)["choices"][0];
@@ -114,7 +123,7 @@ TEST_F(AnswerTest, AStreamAddsUpToTheWholeAnswer) {
 
 TEST_F(AnswerTest, EchoedPromptsHaveTheirLogprobs) {
   const Call one = call(R"({"prompt":"The gull flew","echo":true,"logprobs":1,"max_tokens":0})");
-  ASSERT_TRUE(one.sequences[0].score_prompt);
+  ASSERT_TRUE(one.requests[0].score_prompt);
   Answer answer(one, model_);
   const auto& prompt = one.prompts[0].tokens;
   for (std::size_t i = 0; i < prompt.size(); ++i) {
@@ -136,7 +145,7 @@ TEST_F(AnswerTest, EchoedPromptsHaveTheirLogprobs) {
 TEST_F(AnswerTest, ChatLogprobsHaveBytes) {
   const Call one = chat(R"({"messages":[{"role":"user","content":"Hi"}],"logprobs":true,"top_logprobs":1})");
   Answer answer(one, model_);
-  say(answer, 0, "é");
+  say(answer, {}, "é");
   const Json content = Json::parse(answer.body())["choices"][0]["logprobs"]["content"];
   std::string bytes;
   for (const Json& token : content) {
@@ -167,13 +176,13 @@ TEST_F(AnswerTest, WhatTheModelCannotTakeIsRefused) {
 
 TEST_F(AnswerTest, APriorityIsThatOfEachPrompt) {
   const Call two = call(R"({"prompt":["a","b"],"priority":-2})");
-  for (const Request& request : two.sequences) EXPECT_EQ(request.priority, -2);
+  for (const Request& request : two.requests) EXPECT_EQ(request.priority, -2);
 }
 
 TEST_F(AnswerTest, LongestCompletionEndsWithTheContext) {
-  EXPECT_EQ(call(R"({"prompt":[1,5,9],"max_tokens":100000})").sequences[0].max_tokens, 125);
-  EXPECT_EQ(call(R"({"prompt":[1,5,9]})").sequences[0].max_tokens, 16);
-  EXPECT_LE(chat(R"({"messages":[{"role":"user","content":"Hi"}]})").sequences[0].max_tokens, 128);
+  EXPECT_EQ(call(R"({"prompt":[1,5,9],"max_tokens":100000})").requests[0].max_tokens, 125);
+  EXPECT_EQ(call(R"({"prompt":[1,5,9]})").requests[0].max_tokens, 16);
+  EXPECT_LE(chat(R"({"messages":[{"role":"user","content":"Hi"}]})").requests[0].max_tokens, 128);
 }
 
 }  // namespace

@@ -68,6 +68,34 @@ TEST(HttpServer, EmbeddingsComeAsNumbersAndAsBase64) {
   });
 }
 
+TEST(HttpServer, BeamsAreAnsweredBestFirstAndContrastiveSearchOnce) {
+  with_server(config_of_test(), 4, [](std::uint16_t port, EngineService&) {
+    const auto choices = [&](const std::string& more) {
+      const std::string body = R"({"prompt":"The gull","max_tokens":12,"logprobs":0,)" + more + "}";
+      return body_of(ask(port, post("/v1/completions", body)))["choices"];
+    };
+    const auto logprob = [](const Json& choice) {
+      double sum = 0;
+      for (const Json& token : choice["logprobs"]["token_logprobs"]) sum += token.get<double>();
+      return sum;
+    };
+    const Json greedy = choices(R"("temperature":0)"), beams = choices(R"("num_beams":3,"n":2)");
+    ASSERT_EQ(beams.size(), 2u);
+    EXPECT_NE(beams[0]["text"], beams[1]["text"]);
+    EXPECT_GE(logprob(beams[0]), logprob(beams[1]));
+    EXPECT_GE(logprob(beams[0]), logprob(greedy[0])) << "a wider search finds nothing worse";
+    EXPECT_EQ(choices(R"("num_beams":3,"n":2)"), beams);
+    const Json contrastive = choices(R"("penalty_alpha":0.6,"top_k":4)");
+    ASSERT_EQ(contrastive.size(), 1u);
+    EXPECT_NE(contrastive[0]["text"], greedy[0]["text"]);
+    // In a stream the beams come at the end.
+    const std::string stream =
+        ask(port,
+            post("/v1/completions", R"({"prompt":"The gull","max_tokens":12,"num_beams":3,"stream":true})"));
+    EXPECT_NE(stream.find("data: [DONE]"), std::string::npos) << stream;
+  });
+}
+
 TEST(HttpServer, ARequiredToolIsCalledWhateverTheModelWouldSay) {
   const TemporaryFolder folder;
   const std::string model = harbour_with(

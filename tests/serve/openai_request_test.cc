@@ -61,10 +61,44 @@ TEST(OpenAiRequest, FieldsOutOfRangeAreRefusedByName) {
                                                         {"min_tokens", "99"},
                                                         {"priority", "1001"},
                                                         {"priority", "0.5"},
+                                                        {"num_beams", "129"},
+                                                        {"penalty_alpha", "1.5"},
+                                                        {"length_penalty", "2"},
+                                                        {"early_stopping", "true"},
                                                         {"nonsense", "1"},
                                                         {"suffix", "\"x\""},
                                                         {"stream_options", "{\"include_usage\":true}"}})
     EXPECT_EQ(refused("{\"prompt\":\"a\",\"" + field + "\":" + value + "}"), field) << value;
+}
+
+TEST(OpenAiRequest, SearchesTakeTheirSettingsAndRefuseWhatDoesNotGoWithThem) {
+  const auto read = [](const std::string& more) {
+    return parse_api_request(Endpoint::kCompletions, R"({"prompt":"a",)" + more + "}");
+  };
+  const ApiRequest beams = read(R"("num_beams":4,"n":2,"length_penalty":0.5,"early_stopping":"never")");
+  ASSERT_TRUE(beams.beams);
+  EXPECT_EQ(beams.beams->beams, 4);
+  EXPECT_EQ(beams.beams->returned, 2);
+  EXPECT_EQ(beams.beams->length_penalty, 0.5);
+  EXPECT_EQ(beams.beams->early_stopping, EarlyStopping::kNever);
+  EXPECT_EQ(read(R"("num_beams":4,"early_stopping":true)").beams->early_stopping, EarlyStopping::kTrue);
+  EXPECT_FALSE(read(R"("num_beams":1)").beams);
+  EXPECT_EQ(read(R"("penalty_alpha":0.6,"top_k":4)").penalty_alpha, 0.6);
+  for (const auto& [more, field] : std::vector<std::pair<std::string, std::string>>{
+           {R"("num_beams":4,"temperature":1)", "temperature"},
+           {R"("num_beams":4,"n":5)", "n"},
+           {R"("num_beams":4,"best_of":2)", "best_of"},
+           {R"("num_beams":4,"stop":"x")", "stop"},
+           {R"("num_beams":4,"max_tokens":0)", "max_tokens"},
+           {R"("num_beams":4,"echo":true,"logprobs":1)", "echo"},
+           {R"("num_beams":4,"penalty_alpha":0.6,"top_k":4)", "penalty_alpha"},
+           {R"("num_beams":4,"early_stopping":"maybe")", "early_stopping"},
+           {R"("penalty_alpha":0.6)", "top_k"},
+           {R"("penalty_alpha":0.6,"top_k":1)", "top_k"},
+           {R"("penalty_alpha":0.6,"top_k":4,"n":2)", "n"},
+           {R"("penalty_alpha":0.6,"top_k":4,"temperature":0.5)", "temperature"}})
+    EXPECT_EQ(refused(R"({"prompt":"a",)" + more + "}"), field) << more;
+  EXPECT_EQ(refused(R"({"prompt":["a","b"],"num_beams":100})"), "num_beams");
 }
 
 TEST(OpenAiRequest, NullIsAFieldThatIsNotThere) {

@@ -143,7 +143,7 @@ class ChoiceListener : public JobListener {
   bool progress(std::size_t request, const Progress& progress) override {
     EXPECT_EQ(request, 0u);
     std::vector<TokenId>& mine = tokens.at(static_cast<std::size_t>(progress.choice));
-    mine.push_back(progress.row.token);
+    if (progress.new_token) mine.push_back(progress.row.token);
     return progress.choice != 1 || mine.size() < 3;
   }
   void over(JobEnd how, const std::string&) override { end = how; }
@@ -180,11 +180,34 @@ TEST(EngineService, ChoicesShareTheirPromptAndEndOneByOne) {
   });
 }
 
-TEST(EngineService, ARequestOfMoreChoicesThanMayRunWaitsUntilItIsAlone) {
+TEST(EngineService, MoreChoicesThanMayRunGoInParts) {
+  with_harbour(1, 3, [](Leader& leader, const ModelFiles&) {
+    EngineService service(leader);
+    Request request = request_of(5, 6);
+    request.score_prompt = true;
+    std::vector<Request> apart(4, request);
+    for (std::int32_t choice = 0; choice < 4; ++choice)
+      apart[static_cast<std::size_t>(choice)].stream = choice;
+    const auto alone = std::make_shared<Listener>(4);
+    service.submit(job_of(apart, alone));
+    while (service.step()) {
+    }
+    alone->tokens[1].resize(3);  // as many as ChoiceListener wants of this one
+    request.choices = 4;
+    const auto together = std::make_shared<ChoiceListener>();
+    service.submit({{request}, together, std::nullopt});
+    while (service.step()) EXPECT_LE(service.state().sequences_running, 3);
+    EXPECT_EQ(together->end, JobEnd::kDone);
+    EXPECT_EQ(together->tokens, alone->tokens);
+  });
+}
+
+TEST(EngineService, ASearchOfMoreSequencesThanMayRunWaitsUntilItIsAlone) {
   with_harbour(1, 3, [](Leader& leader, const ModelFiles&) {
     EngineService service(leader);
     Request wide = request_of(5, 4);
-    wide.choices = 4;
+    wide.sampling.temperature = 0;
+    wide.beams = Request::Beams{4, 4};
     const auto first = std::make_shared<Listener>(1), last = std::make_shared<Listener>(1);
     const auto middle = std::make_shared<ChoiceListener>();
     service.submit(job_of({request_of(6, 4)}, first));

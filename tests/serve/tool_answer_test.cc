@@ -115,7 +115,7 @@ TEST_F(ToolAnswer, ControlTokensThatMarkCallsAreSeenAndNotShown) {
       << "what Mistral's templates take back";
   // A grammar may write it, too: then the model's own token is what it takes.
   const Call forced = call("\"tool_choice\":\"required\",\"tools\":[" + kTool + "]");
-  Guide& guide = *forced.sequences[0].guide;
+  Guide& guide = *forced.requests[0].guide;
   EXPECT_NE(guide.after(guide.start(), marker), Guide::kDead);
   // Without tools it has no text.
   const Call plain = call("\"n\":1");
