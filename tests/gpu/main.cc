@@ -9,7 +9,7 @@
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const llm_tp::CudaDevices devices = llm_tp::cuda_devices();
-  if (devices.count == 0 && !::testing::GTEST_FLAG(list_tests)) {
+  if (devices.devices.empty() && !::testing::GTEST_FLAG(list_tests)) {
     std::fprintf(stderr, "SKIPPED, NOTHING WAS TESTED: %s\n", devices.reason.c_str());
     return 77;
   }
