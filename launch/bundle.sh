@@ -48,14 +48,15 @@ strip --strip-unneeded "$folder"/libexec/* "$folder"/lib/*.so* "$folder"/lib/*/*
 
 cat >"$folder/bin/start" <<'START'
 #!/bin/sh
-# Starts the program of libexec that it is called by, with the libraries of this folder alone.
+# Starts the program of libexec that it is called by, with the libraries of this folder, and of LD_LIBRARY_PATH where it
+# lacks them: a driver, or NCCL.
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 export OPAL_PREFIX="$here" OPAL_BINDIR="$here/bin" OPAL_LIBDIR="$here/lib" OPAL_PKGLIBDIR="$here/lib/openmpi"
 export OPAL_PKGDATADIR="$here/share/openmpi" OPAL_SYSCONFDIR="$here/etc"
 export PMIX_INSTALL_PREFIX="$here" PMIX_PKGLIBDIR="$here/lib/pmix" HWLOC_PLUGINS_PATH="$here/lib/hwloc"
 name=$(basename "$0")
 if [ "$name" = mpirun ]; then name=orterun; fi
-exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/libexec/$name" "$@"
+exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$here/libexec/$name" "$@"
 START
 chmod +x "$folder/bin/start"
 for program in "$folder"/libexec/*; do ln -s start "$folder/bin/${program##*/}"; done

@@ -91,7 +91,7 @@ else
 fi
 
 section "Greedy tokens of harbour: GPU ranks against one CPU rank"
-wanted=$(tokens_of cpu 1)
+wanted=$(tokens_of cpu 1) || true
 for ranks in 1 2 4; do
   if ((ranks > gpus)); then
     write "- $ranks ranks: not run, there are $gpus GPUs"

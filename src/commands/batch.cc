@@ -57,7 +57,7 @@ std::optional<std::time_t> end_of_job(const BatchConfig& config) {
 }  // namespace
 
 void batch_command(const Group& group, const CommandLine& line) {
-  listen_for_signals(group.leads());
+  if (group.leads() || !group.one_device) listen_for_signals(group.leads());  // else in rank 0's process
   const EngineConfig& config = line.resolved.config;
   const std::optional<std::time_t> end = end_of_job(config.batch);
   const auto stop_reason = [&]() -> std::optional<std::string> {

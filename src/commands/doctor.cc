@@ -181,12 +181,13 @@ class Doctor {
 
   void check_gpu_communication() {
     if (!cuda_is_built()) return ok("gpu communication", "not in this build");
+    if (ranks_.size() == 1) return ok("gpu communication", "one rank needs none");
     if (config_.gpu_communication == GpuCommunication::kHost)
       return ok("gpu communication", "by way of the host, as gpu_communication asks for");
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
       if (ranks_[r].at("nccl_usable").get<bool>()) continue;
       const bool asked = config_.gpu_communication == GpuCommunication::kNccl;
-      const bool matters = ranks_.size() > 1 && !ranks_[0].at("gpus").empty();
+      const bool matters = !ranks_[0].at("gpus").empty();
       return add("gpu communication",
                  asked     ? "error"
                  : matters ? "warning"
@@ -195,7 +196,7 @@ class Doctor {
                      ranks_[r].at("nccl").get<std::string>(),
                  asked || matters ? "install NCCL, or say --gpu-communication host" : "");
     }
-    ok("gpu communication", *all_of("nccl").begin() + (ranks_.size() == 1 ? "; one rank needs none" : ""));
+    ok("gpu communication", *all_of("nccl").begin());
   }
 
   void check_limits() {

@@ -15,7 +15,7 @@ namespace llm_tp {
 void serve_command(const Group& group, const CommandLine& line) {
   const EngineConfig& config = line.resolved.config;
   // Batch systems signal every rank; rank 0 alone acts on it, and the others end with it.
-  if (!group.leads())
+  if (!group.leads() && !group.one_device)  // ranks of one process share its signals
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) std::signal(signal, SIG_IGN);
   std::unique_ptr<RunReport> report;
   std::unique_ptr<ReportFile> report_file;

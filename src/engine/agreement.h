@@ -22,6 +22,10 @@ struct Group {
   /// The rank of the shard plan whose share this process holds.
   int share() const { return only_share.value_or(rank()); }
   bool leads() const { return ranks.rank() == 0; }
+  /// Ranks whose shares lie in the memory that this one sees: its device's own, or its host's.
+  int ranks_in_memory(bool of_device) const {
+    return one_device ? world() : of_device ? 1 : local_ranks < 1 ? 1 : local_ranks;
+  }
 };
 
 /// An error that every rank of the group knows of: rank 0 prints it and all end by themselves with its code.

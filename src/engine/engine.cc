@@ -91,7 +91,7 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
                                             ", kv_memory allows " + memory_text(*config.kv_memory) +
                                             ": raise it, or lower max_tokens, n or num_beams");
   const std::optional<std::int64_t> free = ops.free_bytes();
-  const std::int64_t neighbours = free ? 0 : (group.local_ranks - 1) * most;
+  const std::int64_t neighbours = (group.ranks_in_memory(free.has_value()) - 1) * most;
   const std::int64_t available = free ? *free : available_memory();
   const std::int64_t needed = total(rank) + neighbours;
   std::string advice;
@@ -114,8 +114,9 @@ void fit_to_memory(LoadPlan& load, const Group& group, const EngineConfig& confi
   const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.share())];
   // Half of what is there: other processes, the page cache of the weights' files and the host itself need
   // theirs.
+  const std::optional<std::int64_t> of_device = ops.free_bytes();
   const std::int64_t own =
-      ops.free_bytes() ? *ops.free_bytes() : available_memory() / std::max(1, group.local_ranks);
+      of_device.value_or(available_memory()) / group.ranks_in_memory(of_device.has_value());
   const std::int64_t free = own / 2 - mine.weights - mine.workspace;
   const std::int64_t bytes = config.kv_memory ? *config.kv_memory : std::max<std::int64_t>(0, free);
   std::int64_t fitting =

@@ -105,12 +105,10 @@ void EngineService::take(JobId id, Job job) {
 std::vector<Request> EngineService::parts_of(Request&& request) const {
   const std::int32_t most = leader_.scheduler().most_choices(request), all = request.choices;
   std::vector<Request> parts;
-  for (std::int32_t first = 0; first == 0 || first < all; first += most) {
+  for (std::int32_t first = 0; first < all; first += most) {
     Request& part = parts.emplace_back(request);
-    if (all <= most || answers_of(request) != all) break;
     part.stream += first;
     part.choices = std::min(most, all - first);
-    part.score_prompt = part.score_prompt && first == 0;  // once is enough
   }
   return parts;
 }

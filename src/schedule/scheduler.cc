@@ -57,7 +57,7 @@ std::optional<Scheduler::Lack> Scheduler::lack_of(const RequestNeeds& needs) con
 }
 
 std::int32_t Scheduler::most_choices(const Request& request) const {
-  if (answers_of(request) != request.choices) return 1;  // a search: its sequences belong together
+  if (request.beams || request.contrastive || request.embedding) return request.choices;
   RequestNeeds needs = needs_of(request);
   const auto fit = [&](std::int64_t choices) {
     needs.sequences = choices;

@@ -45,7 +45,8 @@ class Scheduler {
  public:
   explicit Scheduler(SchedulerLimits limits);
   ~Scheduler();
-  /// How many of the request's choices may run at the same time, by the limits alone; 1 at least.
+  /// How many of the request's choices may run at the same time, by the limits alone; 1 at least. All of
+  /// them where it is a search.
   std::int32_t most_choices(const Request& request) const;
   /// Errors: kUsage where the request can never fit the pages.
   RequestId add(Request request);

@@ -71,7 +71,8 @@ AnswerPiece Answer::push(std::size_t request, const Progress& progress) {
         prompt.tokens[static_cast<std::size_t>(progress.position) + 1], progress.row.target_logprob, {}};
     for (const Candidate& c : progress.row.best)
       token.top.emplace_back(c.id, c.logit - progress.row.log_sum_exp);
-    scores.push_back(std::move(token));
+    // Choices that run in parts score it once each, to the same bits.
+    if (scores.size() == static_cast<std::size_t>(progress.position) + 1) scores.push_back(std::move(token));
     if (!progress.finished) return piece;
   }
   if (call_.request.echo && !choice.echoed) {

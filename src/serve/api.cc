@@ -64,6 +64,15 @@ HttpReply reply_of_error(const ApiError& error) {
   return reply;
 }
 
+/// Paths that nobody serves are no labels: there would be as many as clients can think of.
+std::string label_of(const std::string& path) {
+  for (const char* known :
+       {"/", "/health", "/ready", "/group", "/tokenize", "/detokenize", "/version", "/openapi.json",
+        "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings"})
+    if (path == known) return path;
+  return path.starts_with("/v1/models/") ? "/v1/models" : "other";
+}
+
 }  // namespace
 
 Api::Api(const ServeConfig& config, std::string environment_key)
@@ -216,11 +225,11 @@ Api::Outcome Api::route(const HttpRequest& request) {
 Api::Outcome Api::handle(const HttpRequest& request) {
   try {
     Outcome outcome = route(request);
-    if (const auto* reply = std::get_if<HttpReply>(&outcome)) metrics_.answered(request.path, reply->status);
+    if (const auto* reply = std::get_if<HttpReply>(&outcome))
+      metrics_.answered(label_of(request.path), reply->status);
     return outcome;
   } catch (const ApiError& error) {
-    // A path that nobody serves is no label: there would be as many as clients can think of.
-    metrics_.answered(error.status() == 404 ? "other" : request.path, error.status());
+    metrics_.answered(label_of(request.path), error.status());
     return reply_of_error(error);
   } catch (const Error& error) {
     if (error.code() == ExitCode::kUsage) return refusal(400, error.what());

@@ -129,6 +129,8 @@ bool BatchJob::start_next(EngineService& service, const ServedModel& model) {
         throw ApiError(400, "custom_id: a line before has the same; only the first is answered", "custom_id");
       custom_id = parsed.custom_id;
       ApiRequest request = parse_api_request(parsed.endpoint, parsed.body);
+      if (request.timeout)
+        throw ApiError(400, "timeout: a batch file's answers may take their time", "timeout");
       if (request.stream) throw ApiError(400, "stream: a batch file's answers are not streamed", "stream");
       // A run that goes on must draw what the first would have drawn.
       const std::uint64_t seed = TextDigest::of(custom_id).high;
@@ -162,6 +164,8 @@ void BatchJob::collect() {
       generated_ += static_cast<std::uint64_t>(one.answer().usage().completion_tokens);
     } else if (one.end() == JobEnd::kRefused) {
       refuse(one.line(), one.custom_id(), 400, ApiError(400, one.reason()).body());
+    } else {
+      summary_.stopped = true;  // cancelled: the next run answers it
     }
     running_sequences_ -= one.sequences();
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -222,13 +226,13 @@ BatchSummary BatchJob::run(EngineService& service, const ServedModel& model, std
     // Enough lines wait for the engine never to run dry, and no more: memory stays bounded.
     while (more && !stopping && running_sequences_ < 2 * most_sequences) more = start_next(service, model);
     service.step();
+    keep_up(false);  // first: a job whose lock was taken writes nothing more
     collect();
-    keep_up(false);
     tell_progress(false);
     if (stopping && running_.empty()) break;
   }
   keep_up(true);
-  summary_.stopped = more;
+  summary_.stopped = summary_.stopped || more;
   tell_progress(true);
   manifest_->end(summary_);
   return summary_;

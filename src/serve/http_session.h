@@ -154,20 +154,27 @@ inline HttpRequest request_of(http::request<http::string_body>&& message) {
 
 template <class Stream>
 asio::awaitable<bool> HttpSession<Stream>::send_text(const std::string& text) {
-  limit_write();
-  const auto [error, bytes] = co_await asio::async_write(stream_, asio::buffer(text), kAwait);
-  static_cast<void>(bytes);
-  co_return !error;
+  for (auto rest = asio::buffer(text); rest.size() > 0;) {
+    limit_write();  // anew for each part: whoever takes some is not cut off
+    const auto [error, bytes] = co_await stream_.async_write_some(rest, kAwait);
+    if (error) co_return false;
+    rest += bytes;
+  }
+  co_return true;
 }
 
 template <class Stream>
 asio::awaitable<bool> HttpSession<Stream>::send(HttpReply reply, unsigned version, bool keep_alive,
                                                 bool head) {
   auto message = message_of(std::move(reply), version, keep_alive, head);
-  limit_write();
-  const auto [error, bytes] = co_await http::async_write(stream_, message, kAwait);
-  static_cast<void>(bytes);
-  co_return !error && keep_alive;
+  http::response_serializer<http::string_body> rest(message);
+  while (!rest.is_done()) {
+    limit_write();
+    const auto [error, bytes] = co_await http::async_write_some(stream_, rest, kAwait);
+    static_cast<void>(bytes);
+    if (error) co_return false;
+  }
+  co_return keep_alive;
 }
 
 /// A client that is still sending would lose the reply if the connection were closed under it.
@@ -262,7 +269,8 @@ asio::awaitable<bool> HttpSession<Stream>::run_call(std::shared_ptr<LiveCall> ca
   co_await watch.stop();
   call->on_news(nullptr);
   if (call->call().request.stream) {
-    host_.api.note(*call, good ? 200 : 499);
+    const bool left = gone || call->end() == JobEnd::kDone || call->end() == JobEnd::kCancelled;
+    host_.api.note(*call, good ? 200 : left ? 499 : host_.api.reply_of(*call).status);
     co_return (good && keep_alive);
   }
   HttpReply reply = host_.api.reply_of(*call);
@@ -293,14 +301,14 @@ asio::awaitable<void> HttpSession<Stream>::run() {
     tcp_.expires_at(deadline);
     host_.idle.push_back(&tcp_);
     auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
-    std::erase(host_.idle, &tcp_);
-    if (!error && beast::iequals(parser.get()[http::field::expect], "100-continue") &&
-        !co_await send_text("HTTP/1.1 100 Continue\r\n\r\n"))
-      break;
-    if (!error) {
+    const bool asks_to_go_on = !error && beast::iequals(parser.get()[http::field::expect], "100-continue");
+    const bool was_told = !asks_to_go_on || co_await send_text("HTTP/1.1 100 Continue\r\n\r\n");
+    if (!error && was_told) {
       tcp_.expires_at(deadline);
       std::tie(error, bytes) = co_await http::async_read(stream_, buffer_, parser, kAwait);
     }
+    std::erase(host_.idle, &tcp_);
+    if (!was_told) break;
     if (error) {
       if (!deserves_reply(error)) break;
       const int status = status_of_failed_read(error);

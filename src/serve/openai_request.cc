@@ -13,6 +13,7 @@ namespace llm_tp {
 namespace {
 
 constexpr std::int64_t kMostChoices = 128;  // of a request, over all its prompts
+constexpr std::size_t kMostStopIds = 64;    // each is looked for among all candidates
 constexpr std::size_t kMostInputs = 2048;   // texts of one request for embeddings
 constexpr std::int64_t kMostPriority = 1000;
 constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
@@ -109,6 +110,8 @@ void read_sampling(BodyReader& body, ApiRequest& request) {
   request.n = body.integer("n", 1, kMostChoices).value_or(1);
   request.stop = body.texts("stop", 16);
   request.stop_token_ids = body.token_ids("stop_token_ids");
+  if (request.stop_token_ids.size() > kMostStopIds)
+    body.fail("stop_token_ids", "wanted at most " + std::to_string(kMostStopIds) + " ids");
   request.ignore_eos = body.boolean("ignore_eos").value_or(false);
   request.include_stop = body.boolean("include_stop_str_in_output").value_or(false);
   request.min_tokens = body.integer("min_tokens", 0, kManyTokens).value_or(0);

@@ -168,7 +168,7 @@ Request ServedModel::request_of(const ApiRequest& request, std::int64_t prompt_l
   made.min_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(request.min_tokens, made.max_tokens));
   if (!request.ignore_eos) made.end_ids = files_.end_ids;
   made.end_ids.insert(made.end_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
-  made.choices = static_cast<std::int32_t>(request.best_of);
+  made.choices = request.beams ? 1 : static_cast<std::int32_t>(request.best_of);
   made.beams = request.beams;
   if (request.penalty_alpha > 0)
     made.contrastive =

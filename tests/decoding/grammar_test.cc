@@ -87,6 +87,22 @@ TEST(Ebnf, RightRecursionNeedsNoStack) {
   EXPECT_EQ(automaton.next(one, 'a'), one);
 }
 
+TEST(Ebnf, AmbiguityThatDoublesWithEachByteEndsAtABound) {
+  constexpr int kDepth = 40;  // 2^40 stacks
+  std::string text = "root ::= r0\n";
+  for (int i = 0; i < kDepth; ++i) {
+    const std::string next = "r" + std::to_string(i + 1);
+    text += "r" + std::to_string(i) + " ::= \"a\" " + next + " \"b\" | \"a\" " + next + " \"c\"\n";
+  }
+  text += "r" + std::to_string(kDepth) + " ::= \"x\"\n";
+  ByteAutomaton automaton(Network::compile(grammar_of_ebnf(text, "g"), "g"));
+  ByteAutomaton::State state = automaton.start();
+  int bytes = 0;
+  for (; bytes < kDepth && state != ByteAutomaton::kDead; ++bytes) state = automaton.next(state, 'a');
+  EXPECT_EQ(state, ByteAutomaton::kDead);
+  EXPECT_GT(bytes, 10) << "what is small enough is followed";
+}
+
 TEST(JsonSchema, ObjectsHaveTheirMembersInOrder) {
   const Grammar grammar = grammar_of_json_schema(
       R"({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", null]}, "c": true},

@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import shlex
 import subprocess
 import sys
@@ -124,6 +125,7 @@ class Build:
 def hunt(mutant, number, builds):
     for build in builds:
         folder = build.folder / "mutants" / str(number)
+        shutil.rmtree(folder, ignore_errors=True)  # what an earlier run with other numbers left
         caught = build.run(mutant, folder)
         if caught:
             return caught

@@ -147,6 +147,7 @@ TEST(PtxWordsOfTheSources, EachHasATestHere) {
     return std::string(std::istreambuf_iterator<char>(file), {});
   };
   const std::string words = text_of("/kernels/cuda/ptx.cuh"), tested = text_of("/tests/gpu/ptx_words.cu");
+  if (words.empty()) GTEST_SKIP() << "the sources are not on this host";
   const std::regex word("__device__ inline [\\w ]+? (\\w+)\\(");
   int count = 0;
   for (std::sregex_iterator found(words.begin(), words.end(), word), end; found != end; ++found, ++count)

@@ -85,6 +85,7 @@ TEST(HttpServer, BeamsAreAnsweredBestFirstAndContrastiveSearchOnce) {
     EXPECT_GE(logprob(beams[0]), logprob(beams[1]));
     EXPECT_GE(logprob(beams[0]), logprob(greedy[0])) << "a wider search finds nothing worse";
     EXPECT_EQ(choices(R"("num_beams":3,"n":2)"), beams);
+    EXPECT_EQ(choices(R"("num_beams":6,"n":6)").size(), 6u) << "more than run at the same time otherwise";
     const Json contrastive = choices(R"("penalty_alpha":0.6,"top_k":4)");
     ASSERT_EQ(contrastive.size(), 1u);
     EXPECT_NE(contrastive[0]["text"], greedy[0]["text"]);
@@ -265,6 +266,13 @@ TEST(HttpServer, KeysOpenTheApiAndAreNotNeededForHealth) {
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer wrong1\r\n"))), "401");
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer s3cret\r\n"))), "200");
     EXPECT_EQ(status_of(ask(port, get("/v1/models", "Authorization: Bearer other\r\n"))), "200");
+    EXPECT_EQ(status_of(ask(port, get("/made-up"))), "401");
+    EXPECT_EQ(status_of(ask(port, post("/v1/models/made-up", "{}",
+                                       "Connection: close\r\nAuthorization: Bearer other\r\n"))),
+              "405");
+    const std::string metrics = ask(port, get("/metrics", "Authorization: Bearer other\r\n"));
+    EXPECT_EQ(status_of(metrics), "200");
+    EXPECT_EQ(metrics.find("made-up"), std::string::npos) << "clients can think of any number of paths";
   });
 }
 

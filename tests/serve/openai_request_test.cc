@@ -25,6 +25,13 @@ std::string refused(Endpoint endpoint, const std::string& body) {
 }
 std::string refused(const std::string& body) { return refused(Endpoint::kCompletions, body); }
 
+/// "[1,1,…]"
+std::string list_of_ids(int count) {
+  std::string text = "[1";
+  for (int i = 1; i < count; ++i) text += ",1";
+  return text + "]";
+}
+
 TEST(OpenAiRequest, EveryShapeOfPromptIsRead) {
   EXPECT_EQ(std::get<std::string>(completion(R"({"prompt":"a"})").prompts.at(0)), "a");
   EXPECT_EQ(std::get<std::vector<TokenId>>(completion(R"({"prompt":[1,2]})").prompts.at(0)),
@@ -58,6 +65,7 @@ TEST(OpenAiRequest, FieldsOutOfRangeAreRefusedByName) {
                                                         {"best_of", "0"},
                                                         {"model", "3"},
                                                         {"stop_token_ids", "[-1]"},
+                                                        {"stop_token_ids", list_of_ids(65)},
                                                         {"min_tokens", "99"},
                                                         {"priority", "1001"},
                                                         {"priority", "0.5"},

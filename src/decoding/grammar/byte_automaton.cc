@@ -29,15 +29,14 @@ ByteAutomaton::Stack ByteAutomaton::push(Frame frame) {
   return at->second;
 }
 
-/// Adds everything that can be reached from a place without a byte.
-void ByteAutomaton::close(Place place, Set& set, std::vector<Place>& seen) {
+/// Adds everything that can be reached from a place without a byte. False where that is too much.
+bool ByteAutomaton::close(Place place, Set& set, std::set<Place>& seen) {
   std::vector<Place> open{place};
   while (!open.empty()) {
     const Place p = open.back();
     open.pop_back();
-    const auto at = std::lower_bound(seen.begin(), seen.end(), p);
-    if (at != seen.end() && *at == p) continue;
-    seen.insert(at, p);
+    if (!seen.insert(p).second) continue;
+    if (seen.size() > kMostPlaces || ++work_ > kMostWork) return false;
     const Network::StateData& s = network_.states[static_cast<std::size_t>(p.at)];
     if (!s.bytes.empty()) set.places.push_back(p);
     for (const Network::State to : s.skips) open.push_back({to, p.stack});
@@ -49,12 +48,14 @@ void ByteAutomaton::close(Place place, Set& set, std::vector<Place>& seen) {
       open.push_back({frames_[static_cast<std::size_t>(p.stack)].back,
                       frames_[static_cast<std::size_t>(p.stack)].below});
   }
+  return true;
 }
 
 ByteAutomaton::State ByteAutomaton::intern(const std::vector<Place>& from) {
   Set set;
-  std::vector<Place> seen;
-  for (const Place& p : from) close(p, set, seen);
+  std::set<Place> seen;
+  for (const Place& p : from)
+    if (!close(p, set, seen)) return kDead;
   if (set.places.empty() && !set.accepts) return kDead;
   std::sort(set.places.begin(), set.places.end());
   const auto known = set_ids_.find(set);

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -16,7 +17,11 @@ class ByteAutomaton {
  public:
   using State = std::int32_t;
   static constexpr State kDead = -1;
-  static constexpr std::size_t kMostStates = std::size_t{1} << 18;  // then new states are dead
+  // A grammar that is ambiguous without end has states of ever more places. Beyond these bounds new states
+  // are dead.
+  static constexpr std::size_t kMostStates = std::size_t{1} << 18;
+  static constexpr std::size_t kMostPlaces = std::size_t{1} << 16;  // looked at for one state
+  static constexpr std::size_t kMostWork = std::size_t{1} << 23;    // places looked at for all states
 
   explicit ByteAutomaton(Network network);
   State start() const noexcept { return start_; }
@@ -54,7 +59,7 @@ class ByteAutomaton {
 
   State find_next(State state, std::uint8_t byte);
   State intern(const std::vector<Place>& from);
-  void close(Place place, Set& set, std::vector<Place>& seen);
+  bool close(Place place, Set& set, std::set<Place>& seen);
   Stack push(Frame frame);
 
   Network network_;
@@ -64,6 +69,7 @@ class ByteAutomaton {
   std::vector<Set> sets_;
   std::map<Set, State> set_ids_;
   std::vector<std::unique_ptr<State[]>> rows_;  // by state, 256 each
+  std::size_t work_ = 0;                        // places looked at so far
   State start_ = kDead;
 };
 

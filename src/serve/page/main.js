@@ -104,7 +104,7 @@ async function answer(prompt) {
   }
   text.flush();
   message.classList.remove("busy");
-  if (!completion && !problem) messages.push({ role: "assistant", content: text.text });
+  if (!completion && !problem && message.isConnected) messages.push({ role: "assistant", content: text.text });
   const foot = element("div", "foot");
   message.append(foot);
   const again = element("button", "quiet", problem ? "Try again" : "Regenerate");
