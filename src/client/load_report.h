@@ -9,9 +9,10 @@ namespace llm_tp {
 /// What became of one streamed request. Times are seconds since the run began.
 struct RequestTimes {
   double sent = 0, ended = 0;
-  std::vector<double> pieces;                                         // when each piece of the answer came
-  std::int64_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0;  // as the server counts them
-  int status = 0;                                                     // of HTTP; 0: there was no reply
+  std::vector<double> pieces;  // when each piece of the answer came
+  // As the server's usage says; without it each piece is a new token.
+  std::int64_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0;
+  int status = 0;     // of HTTP; 0: there was no reply
   std::string error;  // why it has no whole answer; empty: it has
 };
 

@@ -12,6 +12,7 @@
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -184,6 +185,8 @@ class Run {
       else
         refusal += bytes;
     }
+    // A server that tells no usage sends a token with each event, or nearly so.
+    if (times.new_tokens == 0) times.new_tokens = std::ssize(times.pieces);
     if (times.status != 200)
       times.error = "HTTP " + std::to_string(times.status) + ": " + refusal.substr(0, 300);
     else if (times.pieces.empty() && times.error.empty())

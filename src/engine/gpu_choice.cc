@@ -88,7 +88,12 @@ std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics 
       if (!why.empty()) all_have[0] = std::byte{0};
     }
     for (std::size_t r = 1; r < offers.size() && all_have[0] != std::byte{0}; ++r) {
-      if (offers[r].generation != offers[0].generation && numerics == Numerics::kInvariant)
+      const bool unlike = offers[r].generation != offers[0].generation && numerics == Numerics::kInvariant;
+      if (unlike && choice != DeviceChoice::kCuda) {
+        all_have[0] = std::byte{0};
+        break;
+      }
+      if (unlike)
         throw Error(ExitCode::kUnavailable,
                     "device cuda: rank 0 has " + offers[0].name + ", rank " + std::to_string(r) + " " +
                         offers[r].name +
