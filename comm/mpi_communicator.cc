@@ -112,10 +112,6 @@ struct Blocks {
   }
 };
 
-Range slice_of(std::int64_t elements, int rank, int world) {
-  return {elements * rank / world, elements * (rank + 1) / world};
-}
-
 }  // namespace
 
 std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores, std::chrono::milliseconds limit) {
@@ -165,11 +161,11 @@ void MpiCommunicator::sum_whole(TensorView out, const float* mine, const TreePar
 void MpiCommunicator::sum_slices(TensorView out, const float* mine, const TreeParts& parts,
                                  std::int64_t elements, Range chunk) {
   const int my_roots = parts.roots_of_rank(rank());
-  const Range my_slice = slice_of(chunk.size(), rank(), world());
+  const Range my_slice = even_slice(chunk.size(), rank(), world());
   Blocks sent, received, slices;
   send_.clear();
   for (int other = 0; other < world(); ++other) {
-    const Range slice = slice_of(chunk.size(), other, world());
+    const Range slice = even_slice(chunk.size(), other, world());
     sent.add(my_roots * slice.size());
     received.add(parts.roots_of_rank(other) * my_slice.size());
     slices.add(slice.size());

@@ -23,6 +23,11 @@ std::int64_t checked_elements(TensorView out, TensorView mine, const TreeParts& 
 /// The shapes and owners of share_rows, checked: out, mine [T,N]; owners [T] in 0 .. world - 1. Errors: kBug.
 void check_shared_rows(TensorView out, TensorView mine, std::span<const int> owners, int world);
 
+/// The elements of a sum that one of `world` ranks adds.
+inline Range even_slice(std::int64_t elements, int rank, int world) noexcept {
+  return {elements * rank / world, elements * (rank + 1) / world};
+}
+
 /// Elements [begin, end) of a [T,N] f32 tensor, counted as if its rows followed each other, as contiguous
 /// runs in order: visit(float* run, std::int64_t first, std::int64_t elements).
 template <typename Visit>

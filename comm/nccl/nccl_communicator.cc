@@ -16,10 +16,6 @@ namespace {
 
 constexpr std::int64_t kWholeNumbers = 64 << 10;  // of all roots; above it slices move fewer bytes
 
-Range slice_of(std::int64_t elements, int rank, int world) {
-  return {elements * rank / world, elements * (rank + 1) / world};
-}
-
 float* contiguous(TensorView out) {
   LLM_TP_CHECK(out.row_stride == out.columns() || out.rows() <= 1,
                "sums between GPUs: out must be contiguous");
@@ -146,11 +142,11 @@ void NcclCommunicator::sum_whole(float* out, const float* mine, const TreeParts&
 void NcclCommunicator::sum_slices(float* out, const float* mine, const TreeParts& parts,
                                   std::int64_t elements, Range chunk) {
   const NcclLibrary& nccl = nccl_library();
-  const Range own = slice_of(chunk.size(), rank(), world());
+  const Range own = even_slice(chunk.size(), rank(), world());
   Parts slices;
   check(nccl.group_start(), "ncclGroupStart");
   for (int r = 0; r < world(); ++r) {
-    const Range theirs = slice_of(chunk.size(), r, world());
+    const Range theirs = even_slice(chunk.size(), r, world());
     slices.starts.push_back(chunk.begin + theirs.begin);
     slices.counts.push_back(theirs.size());
     for (int i = 0; i < parts.roots_of_rank(rank()) && !theirs.empty(); ++i)
