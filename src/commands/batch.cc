@@ -87,7 +87,8 @@ void batch_command(const Group& group, const CommandLine& line) {
   BatchSummary summary;
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double) {
     try {
-      const ServedModel model(files, most_positions(leader, context_of(config, files)), config.tool_format);
+      const ServedModel model(files, most_positions(leader, context_of(config, files)), config.tool_format,
+                              config.served_model_name);
       EngineService service(leader);
       summary = job->run(service, model, config.max_batch, stop_reason, report.get());
       if (summary.stopped)

@@ -36,7 +36,8 @@ void serve_command(const Group& group, const CommandLine& line) {
   };
   run_engine(group, config, prepare, [&](Leader& leader, const ModelFiles& files, double load_seconds) {
     const std::int64_t context = config.max_context > 0 ? config.max_context : files.shape.context;
-    const ServedModel model(files, most_positions(leader, context), config.tool_format);
+    const ServedModel model(files, most_positions(leader, context), config.tool_format,
+                            config.served_model_name);
     EngineService service(leader);
     api->open(model, service, report.get());
     log_info("ready after " + std::to_string(load_seconds).substr(0, 5) + " s: " + model.name() + ", " +

@@ -164,6 +164,10 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
        {"mistral", ToolFormat::kMistral},
        {"none", ToolFormat::kNone}},
       LLM_TP_FIELD(tool_format)));
+  keys.push_back(
+      text_key({"served_model_name", "--served-model-name", "",
+                "The model's name in requests and answers (batch, serve); empty: its path's last part."},
+               "a name", LLM_TP_FIELD(served_model_name)));
   keys.push_back(bool_key(
       {"check_numerics", "--check-numerics", "",
        "Ends at the first result of an op that is not a finite number, and names op and layer; slow."},

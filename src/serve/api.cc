@@ -66,9 +66,9 @@ HttpReply reply_of_error(const ApiError& error) {
 
 /// Paths that nobody serves are no labels: there would be as many as clients can think of.
 std::string label_of(const std::string& path) {
-  for (const char* known :
-       {"/", "/health", "/ready", "/group", "/tokenize", "/detokenize", "/version", "/openapi.json",
-        "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings"})
+  for (const char* known : {"/", "/health", "/ready", "/group", "/tokenize", "/detokenize", "/tokenizer_info",
+                            "/version", "/openapi.json", "/metrics", "/v1/models", "/v1/completions",
+                            "/v1/chat/completions", "/v1/embeddings"})
     if (path == known) return path;
   return path.starts_with("/v1/models/") ? "/v1/models" : "other";
 }
@@ -172,6 +172,23 @@ HttpReply Api::detokenize(const std::string& body) const {
   return json_reply({{"prompt", model_.load()->decode(parse_detokenize_body(body))}});
 }
 
+/// By the names of tokenizer_config.json: what a client needs that writes prompts of its own.
+HttpReply Api::tokenizer_info() const {
+  require_ready();
+  const Tokenizer* const tokenizer = model_.load()->tokenizer();
+  if (tokenizer == nullptr) throw ApiError(404, "this model has no tokenizer; send token ids");
+  const auto text_of = [&](std::optional<TokenId> id) {
+    return id ? Json(tokenizer->piece(*id, true)) : Json();
+  };
+  const std::vector<TokenId> ends = tokenizer->end_ids();
+  const auto chat_template = tokenizer->chat_template();
+  return json_reply({{"bos_token", text_of(tokenizer->begin_id())},
+                     {"eos_token", text_of(ends.empty() ? std::nullopt : std::optional(ends.front()))},
+                     {"chat_template", chat_template ? Json(*chat_template) : Json()},
+                     {"vocab_size", model_.load()->vocabulary()},
+                     {"model_max_length", model_.load()->most_positions()}});
+}
+
 Api::Outcome Api::run(Endpoint endpoint, const std::string& body) {
   require_ready();
   EngineService& service = *service_;
@@ -209,6 +226,7 @@ Api::Outcome Api::route(const HttpRequest& request) {
   if (path == "/group") return needs("GET"), group();
   if (path == "/tokenize") return needs("POST"), tokenize(request.body);
   if (path == "/detokenize") return needs("POST"), detokenize(request.body);
+  if (path == "/tokenizer_info") return needs("GET"), tokenizer_info();
   if (path == "/version") return needs("GET"), json_reply({{"version", LLM_TP_VERSION}});
   if (path == "/openapi.json")
     return needs("GET"), HttpReply{200, openapi_document(), "application/json", {}};

@@ -32,7 +32,7 @@ struct HttpReply {
 };
 
 /// What the server answers, without sockets: routes, keys, limits. The server's thread calls it, but for
-/// open().
+/// open(), and for handle(), which any number of threads call at once.
 class Api {
  public:
   /// Errors: kMissingFile for the key file; kConfig where it holds no key; kIoError for the request log.
@@ -64,6 +64,7 @@ class Api {
   Outcome run(Endpoint endpoint, const std::string& body);
   HttpReply tokenize(const std::string& body) const;
   HttpReply detokenize(const std::string& body) const;
+  HttpReply tokenizer_info() const;
   HttpReply models(const std::string& path) const;
   HttpReply group() const;
   HttpReply health() const;

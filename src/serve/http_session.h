@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
@@ -36,13 +37,16 @@ using std::chrono::seconds;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kMostHeaderBytes = 16384;
 constexpr seconds kLingerTime{2};
+constexpr std::size_t kWorkers = 2;
 
-/// What the sessions of a server share. The server's thread alone uses it.
+/// What the sessions of a server share. The server's thread alone uses it, but for what it hands to workers:
+/// bodies are read and tokenized there, so that a long one holds up nobody's stream.
 struct SessionHost {
   SessionHost(const ServeConfig& serve_config, Api& served) : config(serve_config), api(served) {}
   const ServeConfig config;
   Api& api;
   asio::io_context io{1};
+  asio::thread_pool workers{kWorkers};
   std::int64_t open = 0;  // connections
   bool finishing = false;
   std::vector<beast::tcp_stream*> idle;  // connections that wait for a request
@@ -104,6 +108,7 @@ class HttpSession {
  private:
   using Request = http::request<http::string_body>;
   asio::awaitable<bool> answer(Request message);
+  asio::awaitable<Api::Outcome> handle(HttpRequest request);
   asio::awaitable<bool> run_call(std::shared_ptr<LiveCall> call, unsigned version, bool keep_alive);
   asio::awaitable<bool> send_stream(LiveCall& call, asio::steady_timer& wake, unsigned version,
                                     const bool& gone);
@@ -279,13 +284,22 @@ asio::awaitable<bool> HttpSession<Stream>::run_call(std::shared_ptr<LiveCall> ca
   co_return co_await send(std::move(reply), version, keep_alive);
 }
 
+template <class Stream>
+asio::awaitable<Api::Outcome> HttpSession<Stream>::handle(HttpRequest request) {
+  if (request.body.empty()) co_return host_.api.handle(request);
+  const auto work = [this, &request]() -> asio::awaitable<Api::Outcome> {
+    co_return host_.api.handle(request);
+  };
+  co_return co_await asio::co_spawn(host_.workers, work, asio::use_awaitable);
+}
+
 /// Returns whether the connection goes on.
 template <class Stream>
 asio::awaitable<bool> HttpSession<Stream>::answer(Request message) {
   const unsigned version = message.version();
   const bool keep_alive = message.keep_alive() && !host_.finishing;
   const bool head = message.method() == http::verb::head;
-  Api::Outcome outcome = host_.api.handle(request_of(std::move(message)));
+  Api::Outcome outcome = co_await handle(request_of(std::move(message)));
   if (auto* reply = std::get_if<HttpReply>(&outcome))
     co_return co_await send(std::move(*reply), version, keep_alive, head);
   co_return co_await run_call(std::get<std::shared_ptr<LiveCall>>(outcome), version, keep_alive);

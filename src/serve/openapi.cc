@@ -131,6 +131,7 @@ std::string openapi_document() {
                                                         Json::array({"prompt"})))}}},
       {"/detokenize",
        {{"post", operation("Token ids to text", body_of({{"tokens", ids}}, Json::array({"tokens"})))}}},
+      {"/tokenizer_info", {{"get", operation("Begin and end tokens, and the chat template")}}},
       {"/group", {{"get", operation("The ranks, their memory and time, pages, queue, tokens a second")}}},
       {"/health", {{"get", operation("200 once requests are taken")}}},
       {"/ready", {{"get", operation("The same as /health")}}},

@@ -54,9 +54,10 @@ std::string last_part(std::string path) {
 
 }  // namespace
 
-ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions, ToolFormat tool_format)
+ServedModel::ServedModel(const ModelFiles& files, std::int64_t most_positions, ToolFormat tool_format,
+                         std::string name)
     : files_(files),
-      name_(last_part(files.name)),
+      name_(name.empty() ? last_part(files.name) : std::move(name)),
       most_positions_(most_positions),
       tool_format_(tool_format) {
   if (!files.tokenizer) return;

@@ -41,11 +41,12 @@ struct Call {
 /// files.
 class ServedModel {
  public:
-  /// most_positions: of one sequence, as the KV cache was made.
+  /// most_positions: of one sequence, as the KV cache was made. Without a name it is the last part of the
+  /// model's path.
   ServedModel(const ModelFiles& files, std::int64_t most_positions,
-              ToolFormat tool_format = ToolFormat::kAuto);
+              ToolFormat tool_format = ToolFormat::kAuto, std::string name = {});
 
-  /// As clients name it: the last part of the model's path.
+  /// As clients name it.
   const std::string& name() const noexcept { return name_; }
   /// Names that a request's `model` may have: name(), then those of the adapters.
   std::vector<std::string> names() const;

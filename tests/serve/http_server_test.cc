@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
+#include <future>
 #include <thread>
 
 #include "running_server.h"
@@ -19,6 +22,13 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
         body_of(ask(port, post("/v1/completions", R"({"prompt":"The gull","max_tokens":3})")));
     EXPECT_EQ(answer["usage"]["completion_tokens"], 3);
     EXPECT_EQ(body_of(ask(port, post("/detokenize", R"({"tokens":[5,9]})"))).size(), 1u);
+    const Json tokenizer = body_of(ask(port, get("/tokenizer_info")));
+    EXPECT_EQ(tokenizer["bos_token"], "<s>");
+    EXPECT_EQ(tokenizer["eos_token"], "</s>");
+    EXPECT_EQ(
+        body_of(ask(port, post("/tokenize", R"({"prompt":"</s>","add_special_tokens":false})")))["tokens"],
+        Json::array({2}))
+        << "the text of the end token is the end token";
     EXPECT_EQ(body_of(ask(port, get("/group")))["ranks"].size(), 1u);
     const std::string page = ask(port, get("/"));
     EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'"), std::string::npos);
@@ -140,6 +150,56 @@ TEST(HttpServer, OneConnectionAsksManyTimesAndStreamsBetween) {
       EXPECT_NE(client.read_until("}").find("\"tokens\""), std::string::npos);
     }
   });
+}
+
+/// Holds up whoever encodes "wait" until it is let go.
+class HeldTokenizer : public Tokenizer {
+ public:
+  explicit HeldTokenizer(std::unique_ptr<Tokenizer> inner) : inner_(std::move(inner)) {}
+  std::vector<TokenId> encode(std::string_view text, bool special, bool parse) const override {
+    if (text == "wait") {
+      entered.set_value();
+      in_time = go_on.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+    }
+    return inner_->encode(text, special, parse);
+  }
+  int vocabulary_size() const override { return inner_->vocabulary_size(); }
+  std::string piece(TokenId id, bool special) const override { return inner_->piece(id, special); }
+  std::string decode(const std::vector<TokenId>& ids, bool special) const override {
+    return inner_->decode(ids, special);
+  }
+  std::optional<TokenId> begin_id() const override { return inner_->begin_id(); }
+  std::vector<TokenId> end_ids() const override { return inner_->end_ids(); }
+  std::optional<TokenId> id_of(std::string_view token) const override { return inner_->id_of(token); }
+  std::optional<std::string> chat_template() const override { return inner_->chat_template(); }
+
+  mutable std::promise<void> entered, go_on;
+  mutable std::atomic<bool> in_time{false};
+
+ private:
+  std::unique_ptr<Tokenizer> inner_;
+};
+
+TEST(HttpServer, ATextThatTakesLongToTokenizeHoldsUpNobodyElse) {
+  ModelFiles files = ModelFiles::open(harbour(), true);
+  auto owned = std::make_unique<HeldTokenizer>(std::move(files.tokenizer));
+  HeldTokenizer& tokenizer = *owned;
+  files.tokenizer = std::move(owned);
+  with_server(
+      config_of_test(), 4,
+      [&](std::uint16_t port, EngineService&) {
+        HttpClient slow(port);
+        slow.send(post("/v1/completions", R"({"prompt":"wait","max_tokens":2})"));
+        tokenizer.entered.get_future().wait();
+        EXPECT_EQ(status_of(ask(port, get("/health"))), "200");
+        const std::string events =
+            ask(port, post("/v1/completions", R"({"prompt":"The gull","max_tokens":3,"stream":true})"));
+        EXPECT_NE(events.find("[DONE]"), std::string::npos) << events;
+        tokenizer.go_on.set_value();
+        EXPECT_EQ(body_of(slow.read_to_end())["usage"]["completion_tokens"], 2);
+      },
+      harbour(), &files);
+  EXPECT_TRUE(tokenizer.in_time) << "others waited for it";
 }
 
 TEST(HttpServer, HeadIsGetWithoutTheBody) {

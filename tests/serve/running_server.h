@@ -21,10 +21,11 @@ inline ServeConfig config_of_test() {
   return config;
 }
 
-/// Serves the harbour model while `client` runs on a thread of its own; then drains.
+/// Serves the harbour model while `client` runs on a thread of its own; then drains. Texts become tokens by
+/// `text_files`, where they are given.
 inline void with_server(const ServeConfig& config, std::int64_t max_batch,
                         const std::function<void(std::uint16_t port, EngineService&)>& client,
-                        const std::string& folder = harbour()) {
+                        const std::string& folder = harbour(), const ModelFiles* text_files = nullptr) {
   Api api(config, {});
   HttpServer server(config, api);
   if (config.tls_cert.empty()) {
@@ -35,7 +36,7 @@ inline void with_server(const ServeConfig& config, std::int64_t max_batch,
   with_harbour(
       1, max_batch,
       [&](Leader& leader, const ModelFiles& files) {
-        const ServedModel model(files, 128);
+        const ServedModel model(text_files == nullptr ? files : *text_files, 128);
         EngineService service(leader);
         api.open(model, service);
         std::thread thread([&] {
