@@ -77,25 +77,26 @@ std::optional<bool> BodyReader::boolean(const char* name) {
   return value->get<bool>();
 }
 
-std::optional<std::int64_t> BodyReader::integer(const char* name, std::int64_t low, std::int64_t high) {
-  const Json* value = find(name);
+std::optional<std::int64_t> BodyReader::integer(const IntegerField& field) {
+  const Json* value = find(field.name);
   if (value == nullptr) return std::nullopt;
   const bool too_large =
       value->is_number_unsigned() &&
       value->get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()};
-  if (!value->is_number_integer() || too_large || value->get<std::int64_t>() < low ||
-      value->get<std::int64_t>() > high)
-    fail(name, "wanted a whole number from " + std::to_string(low) + " to " + std::to_string(high) +
-                   ", found " + shown(*value));
+  if (!value->is_number_integer() || too_large || value->get<std::int64_t>() < field.low ||
+      value->get<std::int64_t>() > field.high)
+    fail(field.name, "wanted a whole number from " + std::to_string(field.low) + " to " +
+                         std::to_string(field.high) + ", found " + shown(*value));
   return value->get<std::int64_t>();
 }
 
-std::optional<double> BodyReader::number(const char* name, double low, double high) {
-  const Json* value = find(name);
+std::optional<double> BodyReader::number(const NumberField& field) {
+  const Json* value = find(field.name);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() < low ||
-      value->get<double>() > high)
-    fail(name, "wanted a number from " + to_text(low) + " to " + to_text(high) + ", found " + shown(*value));
+  if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() < field.low ||
+      value->get<double>() > field.high)
+    fail(field.name, "wanted a number from " + to_text(field.low) + " to " + to_text(field.high) +
+                         ", found " + shown(*value));
   return value->get<double>();
 }
 

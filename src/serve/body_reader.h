@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "serve/json_text.h"
+#include "serve/request_fields.h"
 
 namespace llm_tp {
 
@@ -24,8 +25,8 @@ class BodyReader {
   /// The field, or null where it is not there. It counts as asked for.
   const Json* find(const char* name);
   std::optional<bool> boolean(const char* name);
-  std::optional<std::int64_t> integer(const char* name, std::int64_t low, std::int64_t high);
-  std::optional<double> number(const char* name, double low, double high);
+  std::optional<std::int64_t> integer(const IntegerField& field);
+  std::optional<double> number(const NumberField& field);
   std::optional<std::string> text(const char* name);
   std::vector<TokenId> token_ids(const char* name);
   /// One text or a list of at most `most`; none of them empty.

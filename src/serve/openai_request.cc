@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <limits>
 
 #include "serve/api_error.h"
 #include "serve/body_reader.h"
@@ -12,11 +11,8 @@
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kMostChoices = 128;  // of a request, over all its prompts
-constexpr std::size_t kMostStopIds = 64;    // each is looked for among all candidates
-constexpr std::size_t kMostInputs = 2048;   // texts of one request for embeddings
-constexpr std::int64_t kMostPriority = 1000;
-constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
+constexpr std::size_t kMostStopIds = 64;   // each is looked for among all candidates
+constexpr std::size_t kMostInputs = 2048;  // texts of one request for embeddings
 
 void read_prompts(BodyReader& body, const char* name, ApiRequest& request) {
   const Json* prompt = body.find(name);
@@ -57,7 +53,7 @@ void read_logit_bias(BodyReader& body, ApiRequest& request) {
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), token);
     if (error != std::errc() || end != id.data() + id.size() || token < 0)
       body.fail("logit_bias", "wanted token ids as names");
-    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100))
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= fields::kMostBias))
       body.fail("logit_bias", "wanted numbers from -100 to 100");
     request.logit_bias.emplace_back(token, value.get<float>());
   }
@@ -101,38 +97,37 @@ void read_form(BodyReader& body, ApiRequest& request) {
 }
 
 void read_sampling(BodyReader& body, ApiRequest& request) {
-  request.temperature = body.number("temperature", 0, 100);
-  request.top_p = body.number("top_p", 0, 1);
-  request.top_k = body.integer("top_k", -1, std::numeric_limits<std::int32_t>::max());
+  request.temperature = body.number(fields::kTemperature);
+  request.top_p = body.number(fields::kTopP);
+  request.top_k = body.integer(fields::kTopK);
   if (request.top_k == -1) request.top_k = 0;  // other servers' way to say: all
-  request.seed = body.integer("seed", std::numeric_limits<std::int64_t>::min(),
-                              std::numeric_limits<std::int64_t>::max());
-  request.n = body.integer("n", 1, kMostChoices).value_or(1);
-  request.stop = body.texts("stop", 16);
+  request.seed = body.integer(fields::kSeed);
+  request.n = body.integer(fields::kN).value_or(1);
+  request.stop = body.texts("stop", fields::kMostStopTexts);
   request.stop_token_ids = body.token_ids("stop_token_ids");
   if (request.stop_token_ids.size() > kMostStopIds)
     body.fail("stop_token_ids", "wanted at most " + std::to_string(kMostStopIds) + " ids");
   request.ignore_eos = body.boolean("ignore_eos").value_or(false);
   request.include_stop = body.boolean("include_stop_str_in_output").value_or(false);
-  request.min_tokens = body.integer("min_tokens", 0, kManyTokens).value_or(0);
+  request.min_tokens = body.integer(fields::kMinTokens).value_or(0);
   request.return_token_ids = body.boolean("return_token_ids").value_or(false);
-  request.timeout = body.number("timeout", 0, 1e6);
-  request.min_p = body.number("min_p", 0, 1);
-  request.typical_p = body.number("typical_p", 0, 1);
+  request.timeout = body.number(fields::kTimeout);
+  request.min_p = body.number(fields::kMinP);
+  request.typical_p = body.number(fields::kTypicalP);
   if (request.typical_p == 0) body.fail("typical_p", "wanted a number above 0");
-  request.presence_penalty = body.number("presence_penalty", -2, 2).value_or(0);
-  request.frequency_penalty = body.number("frequency_penalty", -2, 2).value_or(0);
-  request.repetition_penalty = body.number("repetition_penalty", 0.01, 100);
+  request.presence_penalty = body.number(fields::kPresencePenalty).value_or(0);
+  request.frequency_penalty = body.number(fields::kFrequencyPenalty).value_or(0);
+  request.repetition_penalty = body.number(fields::kRepetitionPenalty);
   read_logit_bias(body, request);
   read_form(body, request);
 }
 
 void read_completion(BodyReader& body, ApiRequest& request) {
   read_prompts(body, "prompt", request);
-  request.max_tokens = body.integer("max_tokens", 0, kManyTokens).value_or(16);
+  request.max_tokens = body.integer(fields::kMaxTokens).value_or(16);
   request.echo = body.boolean("echo").value_or(false);
-  request.logprobs = body.integer("logprobs", 0, 20);
-  request.best_of = body.integer("best_of", 1, kMostChoices).value_or(request.n);
+  request.logprobs = body.integer(fields::kLogprobs);
+  request.best_of = body.integer(fields::kBestOf).value_or(request.n);
   if (request.best_of < request.n) body.fail("best_of", "must be at least n");
   if (request.best_of > request.n && request.stream)
     body.fail("best_of", "cannot be streamed: the best is known last");
@@ -152,11 +147,11 @@ std::string read_template_variables(BodyReader& body, const ToolRequest& tools) 
 
 void read_chat(BodyReader& body, ApiRequest& request) {
   request.messages = read_messages(body);
-  const auto older = body.integer("max_tokens", 0, kManyTokens);
-  request.max_tokens = body.integer("max_completion_tokens", 0, kManyTokens);
+  const auto older = body.integer(fields::kMaxTokens);
+  request.max_tokens = body.integer(fields::kMaxCompletionTokens);
   if (!request.max_tokens) request.max_tokens = older;
   const bool logprobs = body.boolean("logprobs").value_or(false);
-  const auto top = body.integer("top_logprobs", 0, 20);
+  const auto top = body.integer(fields::kTopLogprobs);
   if (top && !logprobs) body.fail("top_logprobs", "goes with logprobs: true alone");
   if (logprobs) request.logprobs = top.value_or(0);
   request.best_of = request.n;
@@ -175,21 +170,21 @@ void read_embedding(BodyReader& body, ApiRequest& request) {
   const std::string format = body.text("encoding_format").value_or("float");
   if (format != "float" && format != "base64") body.fail("encoding_format", "wanted float or base64");
   request.base64 = format == "base64";
-  request.dimensions = body.integer("dimensions", 1, kManyTokens);
+  request.dimensions = body.integer(fields::kDimensions);
   const std::string pooling = body.text("pooling").value_or("mean");
   if (pooling != "mean" && pooling != "last") body.fail("pooling", "wanted mean or last");
   request.embedding.pooling = pooling == "mean" ? Pooling::kMean : Pooling::kLast;
   request.embedding.normalised = body.boolean("normalize").value_or(true);
-  request.timeout = body.number("timeout", 0, 1e6);
+  request.timeout = body.number(fields::kTimeout);
 }
 
 /// Beams and contrastive search, by the names of the flags.
 void read_search(BodyReader& body, ApiRequest& request) {
-  const std::int64_t beams = body.integer("num_beams", 1, kMostChoices).value_or(1);
-  request.penalty_alpha = body.number("penalty_alpha", 0, 1).value_or(0);
+  const std::int64_t beams = body.integer(fields::kBeams).value_or(1);
+  request.penalty_alpha = body.number(fields::kPenaltyAlpha).value_or(0);
   const char* const search = beams > 1 ? "num_beams" : request.penalty_alpha > 0 ? "penalty_alpha" : nullptr;
   Request::Beams settings{static_cast<std::int32_t>(beams), static_cast<std::int32_t>(request.n)};
-  const auto length_penalty = body.number("length_penalty", -100, 100);
+  const auto length_penalty = body.number(fields::kLengthPenalty);
   settings.length_penalty = length_penalty.value_or(1);
   const Json* const early = body.find("early_stopping");
   if (early != nullptr && *early == "never")
@@ -213,8 +208,9 @@ void read_search(BodyReader& body, ApiRequest& request) {
     request.beams = settings;
   } else {
     if (request.n > 1) body.fail("n", "goes not with penalty_alpha: there is one best sequence");
-    if (request.top_k.value_or(0) < 2 || *request.top_k > kMostChoices)
-      body.fail("top_k", "wanted 2 to " + std::to_string(kMostChoices) + " candidates beside penalty_alpha");
+    if (request.top_k.value_or(0) < 2 || *request.top_k > fields::kMostChoices)
+      body.fail("top_k",
+                "wanted 2 to " + std::to_string(fields::kMostChoices) + " candidates beside penalty_alpha");
   }
 }
 
@@ -229,9 +225,9 @@ void read_any_completion(BodyReader& body, ApiRequest& request) {
   if (request.max_tokens && request.min_tokens > *request.max_tokens)
     body.fail("min_tokens", "is above max_tokens " + std::to_string(*request.max_tokens));
   const std::int64_t each = request.beams ? request.beams->beams : request.best_of;
-  if (static_cast<std::int64_t>(request.prompt_count()) * each > kMostChoices)
+  if (static_cast<std::int64_t>(request.prompt_count()) * each > fields::kMostChoices)
     body.fail(request.beams ? "num_beams" : "n",
-              "prompts times choices or beams must be at most " + std::to_string(kMostChoices));
+              "prompts times choices or beams must be at most " + std::to_string(fields::kMostChoices));
 }
 
 }  // namespace
@@ -254,7 +250,7 @@ ApiRequest parse_api_request(Endpoint endpoint, std::string_view text) {
   ApiRequest request;
   request.endpoint = endpoint;
   request.model = body.text("model");
-  request.priority = body.integer("priority", -kMostPriority, kMostPriority).value_or(0);
+  request.priority = body.integer(fields::kPriority).value_or(0);
   if (endpoint == Endpoint::kEmbeddings)
     read_embedding(body, request);
   else

@@ -1,43 +1,73 @@
 #include "serve/api.h"
 #include "serve/json_text.h"
+#include "serve/request_fields.h"
 #include "serve/tools/read_tools.h"
 
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kManyTokens = std::int64_t{1} << 30;
-
 Json of_type(const char* type) { return {{"type", type}}; }
-Json within(const char* type, double low, double high) {
-  return {{"type", type}, {"minimum", low}, {"maximum", high}};
-}
 Json list_of(Json items) { return {{"type", "array"}, {"items", std::move(items)}}; }
 Json whole(std::int64_t low, std::int64_t high) {
   return {{"type", "integer"}, {"minimum", low}, {"maximum", high}};
 }
 
+void add(Json& fields, std::initializer_list<IntegerField> numbers) {
+  for (const IntegerField& field : numbers) fields[field.name] = whole(field.low, field.high);
+}
+void add(Json& fields, std::initializer_list<NumberField> numbers) {
+  for (const auto& [name, low, high] : numbers)
+    fields[name] = {{"type", "number"}, {"minimum", low}, {"maximum", high}};
+}
+
+/// What the text must look like.
+void add_form_fields(Json& fields) {
+  const Json object = of_type("object"), text = of_type("string");
+  fields["json_schema"] = object;
+  fields["regex"] = text;
+  fields["grammar"] = text;
+  fields["choice"] = list_of(text);
+  fields["response_format"] = {
+      {"type", "object"},
+      {"properties",
+       {{"type", {{"enum", Json::array({"text", "json_object", "json_schema"})}}},
+        {"json_schema",
+         {{"type", "object"}, {"properties", {{"schema", object}}}, {"required", Json::array({"schema"})}}}}},
+      {"required", Json::array({"type"})}};
+}
+
+/// Fields that change nothing here.
+void add_ignored_fields(Json& fields) {
+  for (const char* name : {"user", "service_tier", "safety_identifier", "prompt_cache_key"})
+    fields[name] = of_type("string");
+  fields["metadata"] = of_type("object");
+  fields["store"] = of_type("boolean");
+}
+
 /// Fields that both kinds of completion take.
 Json common_fields() {
-  return {{"model", of_type("string")},
-          {"max_tokens", whole(0, kManyTokens)},
-          {"min_tokens", whole(0, kManyTokens)},
-          {"temperature", within("number", 0, 100)},
-          {"top_p", within("number", 0, 1)},
-          {"top_k", whole(-1, 1000000)},
-          {"seed", of_type("integer")},
-          {"n", whole(1, 128)},
-          {"stop", {{"oneOf", Json::array({of_type("string"), list_of(of_type("string"))})}}},
-          {"stop_token_ids", list_of(whole(0, 2147483647))},
-          {"ignore_eos", of_type("boolean")},
-          {"include_stop_str_in_output", of_type("boolean")},
-          {"return_token_ids", of_type("boolean")},
-          {"stream", of_type("boolean")},
-          {"timeout", within("number", 0, 1000000)},
-          {"priority", whole(-1000, 1000)},
-          {"num_beams", whole(1, 128)},
-          {"length_penalty", within("number", -100, 100)},
-          {"penalty_alpha", within("number", 0, 1)},
-          {"user", of_type("string")}};
+  using namespace fields;
+  const Json flag = of_type("boolean"), text = of_type("string");
+  Json stop = list_of(text), bias = of_type("object");
+  stop["maxItems"] = kMostStopTexts;
+  bias["propertyNames"] = {{"pattern", "^[0-9]+$"}};
+  bias["additionalProperties"] = {{"type", "number"}, {"minimum", -kMostBias}, {"maximum", kMostBias}};
+  Json common{{"model", text},
+              {"stop", {{"oneOf", Json::array({text, std::move(stop)})}}},
+              {"stop_token_ids", list_of(whole(0, 2147483647))},
+              {"logit_bias", std::move(bias)},
+              {"ignore_eos", flag},
+              {"include_stop_str_in_output", flag},
+              {"return_token_ids", flag},
+              {"early_stopping", {{"enum", Json::array({true, false, "never"})}}},
+              {"stream", flag},
+              {"stream_options", {{"type", "object"}, {"properties", {{"include_usage", flag}}}}}};
+  add(common, {kMaxTokens, kMinTokens, kTopK, kSeed, kN, kBeams, kPriority});
+  add(common, {kTemperature, kTopP, kMinP, kTypicalP, kPresencePenalty, kFrequencyPenalty, kRepetitionPenalty,
+               kLengthPenalty, kPenaltyAlpha, kTimeout});
+  add_form_fields(common);
+  add_ignored_fields(common);
+  return common;
 }
 
 /// The tools that a chat offers, and which of them may be called.
@@ -96,27 +126,25 @@ std::string openapi_document() {
   const Json ids = list_of(whole(0, 2147483647));
   completion["prompt"] = {
       {"oneOf", Json::array({of_type("string"), ids, list_of(of_type("string")), list_of(ids)})}};
-  completion["logprobs"] = whole(0, 20);
   completion["echo"] = of_type("boolean");
-  completion["best_of"] = whole(1, 128);
+  add(completion, {fields::kLogprobs, fields::kBestOf});
   Json chat = common_fields();
   const Json message{{"type", "object"},
                      {"properties", {{"role", of_type("string")}, {"content", of_type("string")}}},
                      {"required", Json::array({"role", "content"})}};
   add_tool_fields(chat);
   chat["messages"] = list_of(message);
-  chat["max_completion_tokens"] = whole(0, kManyTokens);
   chat["logprobs"] = of_type("boolean");
-  chat["top_logprobs"] = whole(0, 20);
-  const Json embedding{{"model", of_type("string")},
-                       {"input", completion["prompt"]},
-                       {"encoding_format", {{"enum", Json::array({"float", "base64"})}}},
-                       {"dimensions", whole(1, kManyTokens)},
-                       {"pooling", {{"enum", Json::array({"mean", "last"})}}},
-                       {"normalize", of_type("boolean")},
-                       {"timeout", within("number", 0, 1000000)},
-                       {"priority", whole(-1000, 1000)},
-                       {"user", of_type("string")}};
+  chat["chat_template_kwargs"] = of_type("object");
+  add(chat, {fields::kMaxCompletionTokens, fields::kTopLogprobs});
+  Json embedding{{"model", of_type("string")},
+                 {"input", completion["prompt"]},
+                 {"encoding_format", {{"enum", Json::array({"float", "base64"})}}},
+                 {"pooling", {{"enum", Json::array({"mean", "last"})}}},
+                 {"normalize", of_type("boolean")}};
+  add(embedding, {fields::kDimensions, fields::kPriority});
+  add(embedding, {fields::kTimeout});
+  add_ignored_fields(embedding);
   const Json paths{
       {"/v1/completions",
        {{"post", operation("Completes prompts", body_of(std::move(completion), Json::array({"prompt"})))}}},

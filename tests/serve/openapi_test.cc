@@ -1,0 +1,86 @@
+// What /openapi.json promises is what bodies are read by, and what the documentation names.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <regex>
+
+#include "serve/api.h"
+#include "serve/api_error.h"
+#include "serve/json_text.h"
+#include "serve/openai_request.h"
+
+namespace llm_tp {
+namespace {
+
+const std::map<Endpoint, Json>& smallest_bodies() {
+  static const std::map<Endpoint, Json> bodies{
+      {Endpoint::kCompletions, {{"prompt", "a"}}},
+      {Endpoint::kChatCompletions, {{"messages", {{{"role", "user"}, {"content", "a"}}}}}},
+      {Endpoint::kEmbeddings, {{"input", "a"}}}};
+  return bodies;
+}
+
+Json fields_of(Endpoint endpoint) {
+  const Json document = Json::parse(openapi_document());
+  return document["paths"][path_of(endpoint)]["post"]["requestBody"]["content"]["application/json"]["schema"]
+                 ["properties"];
+}
+
+/// What is said of a body with that field; empty where it is taken.
+std::string refusal(Endpoint endpoint, const std::string& field, const Json& value) {
+  Json body = smallest_bodies().at(endpoint);
+  body[field] = value;
+  try {
+    parse_api_request(endpoint, body.dump());
+    return {};
+  } catch (const ApiError& error) {
+    return error.what();
+  }
+}
+
+TEST(OpenApi, EveryFieldThatItNamesIsRead) {
+  for (const auto& [endpoint, body] : smallest_bodies()) {
+    EXPECT_NE(refusal(endpoint, "temprature", 1).find("no field of this request"), std::string::npos);
+    const Json fields = fields_of(endpoint);
+    for (const auto& [field, schema] : fields.items())
+      EXPECT_EQ(refusal(endpoint, field, Json::array({Json::array()})).find("no field of this request"),
+                std::string::npos)
+          << path_of(endpoint) << " " << field;
+  }
+}
+
+TEST(OpenApi, NumbersHaveTheRangesThatItGives) {
+  int seen = 0;
+  for (const auto& [endpoint, body] : smallest_bodies()) {
+    const Json fields = fields_of(endpoint);
+    for (const auto& [field, schema] : fields.items()) {
+      if (!schema.contains("maximum") || field == "seed") continue;  // a seed is any whole number
+      ++seen;
+      for (const double outside : {schema["minimum"].get<double>() - 1, schema["maximum"].get<double>() + 1})
+        EXPECT_NE(refusal(endpoint, field, static_cast<std::int64_t>(outside)).find(" from "),
+                  std::string::npos)
+            << path_of(endpoint) << " " << field << " " << outside;
+    }
+  }
+  EXPECT_GT(seen, 30);
+}
+
+TEST(OpenApi, FieldsThatTheDocumentationNamesAreInIt) {
+  std::ifstream file(LLM_TP_SOURCE_DIR "/docs/serving.md");
+  int rows = 0;
+  for (std::string line; std::getline(file, line);)
+    for (const auto& [endpoint, body] : smallest_bodies()) {
+      if (!line.starts_with(std::string("| `POST ") + path_of(endpoint) + "`")) continue;
+      ++rows;
+      const Json fields = fields_of(endpoint);
+      const std::string text = line.substr(line.find('|', 2));
+      const std::regex name("`([a-z_]+)[`.]");
+      for (std::sregex_iterator at(text.begin(), text.end(), name), end; at != end; ++at)
+        EXPECT_TRUE(fields.contains((*at)[1].str())) << path_of(endpoint) << " " << (*at)[1];
+    }
+  EXPECT_EQ(rows, 3);
+}
+
+}  // namespace
+}  // namespace llm_tp
