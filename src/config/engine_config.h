@@ -86,6 +86,7 @@ struct EmbedConfig {
 struct BatchConfig {
   std::string input, output, error_file;   // paths; error_file empty: output + ".errors"
   std::optional<std::int64_t> stop_after;  // seconds; empty: until everything is done
+  std::int64_t drain_time = 10;            // seconds that running requests get once the job is to stop
 };
 
 /// Section `serve`: the HTTP server.

@@ -56,6 +56,9 @@ void add_batch_keys(std::vector<KeyInfo>& keys) {
                                "When to stop with exit code 75 so that the job can be run again.",
                                "SLURM_JOB_END_TIME, where Slurm sets it"},
                               LLM_TP_FIELD(batch.stop_after)));
+  keys.push_back(integer_key({"batch.drain_time", "--drain-time", "seconds",
+                              "Time that running requests have to finish once the job is to stop."},
+                             0, 86400, LLM_TP_FIELD(batch.drain_time)));
 }
 
 void add_serve_keys(std::vector<KeyInfo>& keys) {

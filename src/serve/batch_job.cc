@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 using std::chrono::seconds;
 
 namespace {
-constexpr seconds kDrain{10};     // that running requests get once the job is to stop
 constexpr seconds kSyncEvery{1};  // so much work a dying host may cost
 constexpr seconds kTellEvery{5};
 
@@ -218,9 +217,9 @@ BatchSummary BatchJob::run(EngineService& service, const ServedModel& model, std
       if (const auto reason = stop_reason()) {
         stopping = Clock::now();
         log_info(*reason + ": no new request is started; those that run get " +
-                 std::to_string(kDrain.count()) + " s");
+                 std::to_string(config_.drain_time) + " s");
       }
-    } else if (Clock::now() - *stopping > kDrain) {
+    } else if (Clock::now() - *stopping >= seconds(config_.drain_time)) {
       for (const auto& one : running_) service.cancel(one->id);
     }
     // Enough lines wait for the engine never to run dry, and no more: memory stays bounded.

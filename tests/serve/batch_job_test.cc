@@ -60,7 +60,7 @@ class BatchJobTest : public ::testing::Test {
   static constexpr int kLines = 24;
   JobIdentity identity_{"print"};
   TemporaryFolder folder_;
-  BatchConfig config_{folder_ / "in.jsonl", {}, {}, std::nullopt};
+  BatchConfig config_{folder_ / "in.jsonl", {}, {}, std::nullopt, 10};
 };
 
 TEST_F(BatchJobTest, EveryLineIsAnsweredOnce) {
@@ -86,6 +86,26 @@ TEST_F(BatchJobTest, StoppedAnywhereItGoesOnToTheSameAnswers) {
     EXPECT_EQ(second.total, kLines);
     EXPECT_EQ(texts(output), calm);
   }
+}
+
+TEST_F(BatchJobTest, WhatDoesNotFinishInItsTimeIsLeftForTheNextRun) {
+  std::string input;
+  for (int i = 0; i < 3; ++i)
+    input += Json{{"custom_id", "r" + std::to_string(i)},
+                  {"method", "POST"},
+                  {"url", "/v1/completions"},
+                  {"body", {{"prompt", "The gull"}, {"max_tokens", 60 + i}, {"ignore_eos", true}}}}
+                 .dump() +
+             "\n";
+  write_file(config_.input, input);
+  EXPECT_EQ(run("calm.jsonl").completed, 3);
+  config_.drain_time = 0;
+  const BatchSummary cut = run("out.jsonl", 4);
+  EXPECT_TRUE(cut.stopped);
+  EXPECT_EQ(cut.completed, 0) << "none had the time";
+  EXPECT_EQ(cut.failed, 0);
+  EXPECT_EQ(run("out.jsonl").completed, 3);
+  EXPECT_EQ(texts("out.jsonl"), texts("calm.jsonl"));
 }
 
 TEST_F(BatchJobTest, EmbeddingsAreAnsweredBesideCompletions) {
