@@ -10,7 +10,7 @@
 
 namespace llm_tp {
 
-using SequenceId = std::int32_t;
+using SequenceId = std::int64_t;
 
 /// kStop: the last token is an end id. kComplete: nothing may follow the last token in the grammar. kError:
 /// no token was allowed (processors or a grammar forbade all of them).

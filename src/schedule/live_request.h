@@ -11,7 +11,7 @@
 
 namespace llm_tp {
 
-using RequestId = std::int32_t;
+using RequestId = std::int64_t;
 
 /// The place of a request in the line, which never changes: the smaller one goes first. One step of priority
 /// is worth kOvertakers places, so a request lets at most kOvertakers * (p - q) later ones of a priority q

@@ -57,6 +57,13 @@ HttpReply web_page_reply() {
 
 HttpReply json_reply(const Json& body) { return {200, to_text(body), "application/json", {}}; }
 
+/// A path that is served, asked by a method that it does not have.
+struct WrongMethod : ApiError {
+  WrongMethod(const std::string& path, const char* method, const std::string& found)
+      : ApiError(405, path + ": wanted " + method + ", found " + found.substr(0, 20)), wanted(method) {}
+  std::string wanted;
+};
+
 HttpReply reply_of_error(const ApiError& error) {
   HttpReply reply{error.status(), error.body(), "application/json", {}};
   if (error.status() == 429 || error.status() == 503) reply.headers.emplace_back("Retry-After", "1");
@@ -214,7 +221,7 @@ Api::Outcome Api::route(const HttpRequest& request) {
   const std::string& path = request.path;
   const auto needs = [&](const char* method) {
     if (request.method == method || (request.method == "HEAD" && std::string(method) == "GET")) return;
-    throw ApiError(405, path + ": wanted " + method + ", found " + request.method.substr(0, 20));
+    throw WrongMethod(path, method, request.method);
   };
   if (path == "/health" || path == "/ready") return needs("GET"), health();
   // The page holds no secret and has to ask for the key itself.
@@ -246,6 +253,11 @@ Api::Outcome Api::handle(const HttpRequest& request) {
     if (const auto* reply = std::get_if<HttpReply>(&outcome))
       metrics_.answered(label_of(request.path), reply->status);
     return outcome;
+  } catch (const WrongMethod& error) {
+    metrics_.answered(label_of(request.path), error.status());
+    HttpReply reply = reply_of_error(error);
+    reply.headers.emplace_back("Allow", error.wanted);
+    return reply;
   } catch (const ApiError& error) {
     metrics_.answered(label_of(request.path), error.status());
     return reply_of_error(error);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/whole_file.h"
 #include "serve/batch_job.h"
 #include "serve/json_text.h"
 
@@ -99,12 +100,7 @@ void Manifest::write(const std::string& ended, const BatchSummary* summary) cons
   while (runs.size() >= kMostRuns) runs.erase(runs.begin());
   runs.push_back(std::move(run));
   manifest["runs"] = std::move(runs);
-  const std::string temporary = path_ + ".new";
-  std::ofstream file(temporary, std::ios::trunc);
-  file << manifest.dump(2, ' ', false, Json::error_handler_t::replace) << "\n" << std::flush;
-  std::error_code failed;
-  if (file) fs::rename(temporary, path_, failed);
-  if (!file || failed) throw Error(ExitCode::kIoError, path_ + ": cannot be written");
+  replace_file(path_, manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 void Manifest::begin() {

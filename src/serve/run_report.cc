@@ -3,11 +3,10 @@
 #include <array>
 #include <cstdio>
 #include <ctime>
-#include <filesystem>
-#include <fstream>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/whole_file.h"
 #include "serve/svg_chart.h"
 
 namespace llm_tp {
@@ -213,13 +212,6 @@ void ReportFile::finish() {
   }
 }
 
-void ReportFile::write() const {
-  const std::string temporary = path_ + ".new";
-  std::ofstream file(temporary, std::ios::trunc);
-  file << report_.html() << std::flush;
-  std::error_code failed;
-  if (file) std::filesystem::rename(temporary, path_, failed);
-  if (!file || failed) throw Error(ExitCode::kIoError, path_ + ": the report cannot be written");
-}
+void ReportFile::write() const { replace_file(path_, report_.html()); }
 
 }  // namespace llm_tp

@@ -39,6 +39,7 @@ TEST(HttpServer, AnswersAndRefusesInOpenAisShapes) {
     for (const char* line : {"llm_tp_requests_running 0\n", "llm_tp_preemptions_total 0\n",
                              "llm_tp_prompts_waiting{reason=\"pages\"} 0\n"})
       EXPECT_NE(metrics.find(line), std::string::npos) << line;
+    EXPECT_NE(ask(port, get("/v1/completions")).find("\r\nAllow: POST\r\n"), std::string::npos);
     for (const auto& [request, status] : std::vector<std::pair<std::string, std::string>>{
              {get("/nope"), "404"},
              {get("/v1/completions"), "405"},
