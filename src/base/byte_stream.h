@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -10,8 +12,8 @@
 
 namespace llm_tp {
 
-/// Messages between ranks of one build on like machines: values and vectors of trivially copyable types, one
-/// after the other.
+/// Messages between ranks of one build on like machines: values and vectors of trivially copyable types, and
+/// texts, one after the other.
 class ByteWriter {
  public:
   template <class T>
@@ -24,6 +26,10 @@ class ByteWriter {
     static_assert(std::is_trivially_copyable_v<T>);
     value(static_cast<std::uint64_t>(v.size()));
     if (!v.empty()) append(v.data(), v.size() * sizeof(T));
+  }
+  void text(std::string_view v) {
+    value(static_cast<std::uint64_t>(v.size()));
+    if (!v.empty()) append(v.data(), v.size());
   }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
@@ -57,6 +63,10 @@ class ByteReader {
     if (n > 0) std::memcpy(v.data(), rest_.data(), n * sizeof(T));
     rest_ = rest_.subspan(n * sizeof(T));
     return v;
+  }
+  std::string text() {
+    const auto characters = list<char>();
+    return {characters.begin(), characters.end()};
   }
   bool done() const noexcept { return rest_.empty(); }
 

@@ -30,7 +30,7 @@ Outcome outcome_of(const std::function<void()>& part) {
 std::vector<std::byte> to_bytes(const Outcome& outcome) {
   ByteWriter out;
   out.value(outcome.code);
-  out.list(std::vector<char>(outcome.message.begin(), outcome.message.end()));
+  out.text(outcome.message);
   return out.take();
 }
 
@@ -38,8 +38,7 @@ Outcome from_bytes(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
   Outcome outcome;
   outcome.code = in.value<ExitCode>();
-  const auto text = in.list<char>();
-  outcome.message.assign(text.begin(), text.end());
+  outcome.message = in.text();
   return outcome;
 }
 

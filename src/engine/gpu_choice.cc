@@ -11,8 +11,6 @@
 namespace llm_tp {
 namespace {
 
-std::vector<char> characters(const std::string& text) { return {text.begin(), text.end()}; }
-
 /// What a rank says of the GPU that it would take.
 struct Offer {
   std::int32_t visible = 0, local_ranks = 1;
@@ -24,7 +22,7 @@ struct Offer {
     ByteWriter out;
     out.value(visible);
     out.value(local_ranks);
-    for (const std::string* text : {&reason, &host, &id, &name}) out.list(characters(*text));
+    for (const std::string* text : {&reason, &host, &id, &name}) out.text(*text);
     out.value(generation);
     return out.take();
   }
@@ -33,10 +31,7 @@ struct Offer {
     Offer offer;
     offer.visible = in.value<std::int32_t>();
     offer.local_ranks = in.value<std::int32_t>();
-    for (std::string* text : {&offer.reason, &offer.host, &offer.id, &offer.name}) {
-      const auto read = in.list<char>();
-      text->assign(read.begin(), read.end());
-    }
+    for (std::string* text : {&offer.reason, &offer.host, &offer.id, &offer.name}) *text = in.text();
     offer.generation = in.value<std::int32_t>();
     return offer;
   }
@@ -63,12 +58,15 @@ std::string refusal(const std::vector<Offer>& offers, std::size_t r, bool one_de
 
 }  // namespace
 
+std::size_t gpu_of_rank(const Group& group, std::size_t visible) {
+  return visible == 0 ? 0 : static_cast<std::size_t>(group.local_rank) % visible;
+}
+
 std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics numerics) {
   if (choice == DeviceChoice::kCpu || (choice == DeviceChoice::kAuto && !cuda_is_built()))
     return std::nullopt;
   const CudaDevices seen = cuda_devices();
-  const std::size_t own =
-      seen.devices.empty() ? 0 : static_cast<std::size_t>(group.local_rank) % seen.devices.size();
+  const std::size_t own = gpu_of_rank(group, seen.devices.size());
   Offer mine{
       static_cast<std::int32_t>(seen.devices.size()), group.local_ranks, seen.reason, group.host, "", "", 0};
   if (!seen.devices.empty()) {
