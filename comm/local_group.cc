@@ -1,13 +1,12 @@
 #include "comm/local_group.h"
 
-#include <sched.h>
-
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "base/usable_cores.h"
 #include "comm/rank_board.h"
 #include "comm/shared_memory.h"
 #include "comm/single_rank.h"
@@ -15,11 +14,6 @@
 
 namespace llm_tp {
 namespace {
-
-int usable_cores() {
-  cpu_set_t cores;
-  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-}
 
 bool is_lost_rank(const std::exception_ptr& error) {
   try {
@@ -49,7 +43,7 @@ void LocalGroup::run(const std::function<void(Communicator&, ControlChannel&)>& 
   layout.slot_bytes = slot_bytes_;
   const std::shared_ptr<std::byte> memory = map_private_board(layout.total_bytes());
   RankBoard::format(memory.get(), layout);
-  const bool crowded = world_ > usable_cores();
+  const bool crowded = world_ > std::ssize(usable_cores());
 
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(world_));
   const auto run_rank = [&](int rank) {

@@ -1,6 +1,5 @@
 #include "commands/rank_facts.h"
 
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -10,7 +9,9 @@
 #include <cstring>
 #include <vector>
 
+#include "base/usable_cores.h"
 #include "comm/nccl/gpu_group.h"
+#include "engine/gpu_choice.h"
 #include "engine/memory_plan.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cuda/device_factory.h"
@@ -29,11 +30,6 @@ std::int64_t free_shared_memory() {
   struct statvfs room {};
   if (::statvfs("/dev/shm", &room) != 0) return 0;
   return static_cast<std::int64_t>(room.f_bavail) * static_cast<std::int64_t>(room.f_frsize);
-}
-
-int usable_cores() {
-  cpu_set_t cores;
-  return ::sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
 std::string why_model_cannot_be_read(const std::string& model) {
@@ -60,6 +56,7 @@ Json facts_of_this_rank(const Group& group, const EngineConfig& config) {
           {"address_space", limit_of(RLIMIT_AS)},
           {"shared_memory", free_shared_memory()},
           {"gpus", gpus},
+          {"own_gpu", gpu_of_rank(group, cuda.devices.size())},
           {"no_gpu", cuda.reason},
           {"driver", cuda.driver},
           {"nccl", nccl.text},
