@@ -59,11 +59,20 @@ step() {
   write "**FAILED, exit code $code: $name.** Last lines:" '```' "$(tail -n 40 "$log")" '```' ""
   return 1
 }
-block() { write '```' "$(cat "$log")" '```' ""; }
-tokens_of() {  # DEVICE RANKS
-  run_ranks "$2" generate --model "$harbour" --prompt-tokens 1,352,451,300 --max-tokens 24 --temperature 0 --ignore-eos --device "$1" --json 2>&1 |
-    sed -nE 's/.*"tokens":\[([0-9,]+)\],"text".*/\1/p'
+# measured NAME COMMAND…: a step whose whole output goes into the report.
+measured() {
+  if step "$@"; then write '```' "$(cat "$log")" '```' ""; fi
 }
+# generates DEVICE RANKS: a step that leaves the token ids in $tokens, empty where it failed.
+generates() {
+  tokens=
+  if step "tokens of $2 $1 ranks" run_ranks "$2" generate --model "$harbour" --prompt-tokens 1,352,451,300 --max-tokens 24 --temperature 0 \
+    --ignore-eos --device "$1" --json; then
+    tokens=$(sed -nE 's/.*"tokens":\[([0-9,]+)\],"text".*/\1/p' "$log")
+  fi
+}
+# bench NAME ARGUMENTS…: llm-tp bench of one rank, as the step "bench NAME".
+bench() { measured "bench $1" "$engine" bench "${@:2}"; }
 
 if [[ $rehearsal ]]; then title="Rehearsal of launch/gpu_check.sh on emulated GPUs: no number here is a GPU's"; else title="Report of launch/gpu_check.sh"; fi
 printf '# %s\n\n' "$title" >"$report"
@@ -91,41 +100,43 @@ else
 fi
 
 section "Greedy tokens of harbour: GPU ranks against one CPU rank"
-wanted=$(tokens_of cpu 1) || true
+generates cpu 1
+wanted=$tokens
 for ranks in 1 2 4; do
   if ((ranks > gpus)); then
     write "- $ranks ranks: not run, there are $gpus GPUs"
     continue
   fi
-  got=$(tokens_of cuda "$ranks") || true
-  if [[ -n $got && $got == "$wanted" ]]; then
+  generates cuda "$ranks"
+  if [[ -z $tokens ]]; then continue; fi  # the step has said why
+  if [[ $tokens == "$wanted" ]]; then
     write "- $ranks ranks: the same 24 tokens"
   else
-    failed+=("tokens of $ranks ranks")
-    write "- **$ranks ranks: found $got, wanted $wanted**"
+    failed+=("tokens of $ranks cuda ranks are others")
+    write "- **$ranks ranks: found $tokens, wanted $wanted**"
   fi
 done
 
 section "Kernels"
 if [[ $rehearsal ]]; then
-  if step "bench kernels" "$engine" bench kernels --model "$harbour" --device cuda --prompt-tokens 32 --repetitions 1; then block; fi
+  bench "kernels" kernels --model "$harbour" --device cuda --prompt-tokens 32 --repetitions 1
 else
   for dtype in bf16 f16 q8_0 q4_0; do
-    if step "bench kernels $dtype" "$engine" bench kernels --model "dummy:$shapes/llama-3.1-70b" --ranks 8 --dtype "$dtype" --device cuda --prompt-tokens 2048; then block; fi
+    bench "kernels $dtype" kernels --model "dummy:$shapes/llama-3.1-70b" --ranks 8 --dtype "$dtype" --device cuda --prompt-tokens 2048
   done
 fi
 
 section "Whole models"
 if [[ $rehearsal ]]; then
-  if step "bench harbour" "$engine" bench --model "$harbour" --device cuda --prompt-tokens 16 --decode-tokens 4 --repetitions 1; then block; fi
+  bench "harbour" --model "$harbour" --device cuda --prompt-tokens 16 --decode-tokens 4 --repetitions 1
 else
   for dtype in bf16 q8_0 q4_0; do
     for batch in 1 8; do
-      if step "bench mistral-nemo $dtype, batch $batch" "$engine" bench --model "dummy:$shapes/mistral-nemo" --dtype "$dtype" --device cuda --prompt-tokens 2048 --decode-tokens 128 --batch "$batch"; then block; fi
+      bench "mistral-nemo $dtype, batch $batch" --model "dummy:$shapes/mistral-nemo" --dtype "$dtype" --device cuda --prompt-tokens 2048 --decode-tokens 128 --batch "$batch"
     done
   done
   if ((gpus > 1)); then
-    if step "bench llama-3.1-70b on all GPUs" run_ranks "$gpus" bench --model "dummy:$shapes/llama-3.1-70b" --dtype bf16 --device cuda --prompt-tokens 2048 --decode-tokens 64; then block; fi
+    measured "bench llama-3.1-70b on all GPUs" run_ranks "$gpus" bench --model "dummy:$shapes/llama-3.1-70b" --dtype bf16 --device cuda --prompt-tokens 2048 --decode-tokens 64
   fi
 fi
 
