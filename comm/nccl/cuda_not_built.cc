@@ -4,9 +4,10 @@
 
 namespace llm_tp {
 
-NcclPresence find_nccl() { return {false, "this build has no CUDA backend"}; }
-std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
-                                                    ControlChannel&, const GpuGroupOptions&) {
+NcclPresence find_nccl() { return {false, "this build has no CUDA backend", ""}; }
+GpuSums choose_gpu_sums(Communicator&, ControlChannel&, GpuCommunication) { return {}; }
+std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host, const GpuSums&,
+                                                    const GpuGroupOptions&) {
   return std::make_unique<StagedCommunicator>(device, host);
 }
 

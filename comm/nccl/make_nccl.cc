@@ -8,13 +8,23 @@
 
 namespace llm_tp {
 
+namespace {
+
+/// 22809: 2.28.9.
+std::string version_text(int version) {
+  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+         std::to_string(version % 100);
+}
+
+}  // namespace
+
 NcclPresence find_nccl() {
   const NcclLibrary& nccl = nccl_library();
-  if (!nccl.missing.empty()) return {false, nccl.missing};
+  const std::string header = version_text(NCCL_VERSION_CODE);
+  if (!nccl.missing.empty()) return {false, nccl.missing, header};
   int version = 0;
   nccl.get_version(&version);
-  return {true, "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-                    std::to_string(version % 100) + " (" + nccl.origin + ")"};
+  return {true, "NCCL " + version_text(version) + " (" + nccl.origin + ")", header};
 }
 
 std::vector<std::byte> new_nccl_id() {

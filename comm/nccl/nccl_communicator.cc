@@ -46,7 +46,11 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
   const ncclResult_t started = nccl_library().init_rank(&comm, world(), id, rank(), &config);
   comm_.reset(comm);
   settle(started, "ncclCommInitRankConfig", ExitCode::kUnavailable);
-  device_.wait().watch([this](int look) { watch(look); });
+  device_.wait().watch([this](int look) {
+    constexpr const char* kPlace = "a sum between GPUs";
+    state(kPlace);
+    look_at_ranks(look, kPlace);
+  });
 }
 
 NcclCommunicator::~NcclCommunicator() { device_.wait().watch({}); }
@@ -72,23 +76,25 @@ void NcclCommunicator::settle(ncclResult_t result, const char* call, ExitCode co
   check(result, call, code);
   for (int look = 0; result == ncclInProgress; ++look) {
     sched_yield();
-    watch(look);
-    check(nccl_library().async_error(comm_.get(), &result), call, code);
-    check(result, call, code);
+    result = state(call, code);  // before the others are looked at: its own failure is the better cause
+    look_at_ranks(look, call);
   }
 }
 
-void NcclCommunicator::watch(int look) {
-  constexpr const char* kPlace = "a sum between GPUs";
-  if (look == 0) patience_ = Patience(options_.limit);
+ncclResult_t NcclCommunicator::state(const char* call, ExitCode code) const {
   ncclResult_t state = ncclSuccess;
-  check(nccl_library().async_error(comm_.get(), &state), kPlace);
-  check(state, kPlace);
-  host_.check_peers(kPlace);
+  check(nccl_library().async_error(comm_.get(), &state), call, code);
+  check(state, call, code);
+  return state;
+}
+
+void NcclCommunicator::look_at_ranks(int look, const char* call) {
+  if (look == 0) patience_ = Patience(options_.limit);
+  host_.check_peers(call);
   if (patience_.ended())
     throw Error(ExitCode::kTryAgain,
                 "a rank did not come within rank_timeout while rank " + std::to_string(rank()) +
-                    " waited in " + kPlace +
+                    " waited in " + call +
                     "; it hangs, is stopped, or the network is cut; look at the hosts, then start the " +
                     "job again, or raise rank_timeout");
 }

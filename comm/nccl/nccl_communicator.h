@@ -53,7 +53,10 @@ class NcclCommunicator : public Communicator {
   void check(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain) const;
   /// Waits until NCCL has taken what was started.
   void settle(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain);
-  void watch(int look);
+  /// NCCL's asynchronous state, checked: success or in progress.
+  ncclResult_t state(const char* call, ExitCode code = ExitCode::kTryAgain) const;
+  /// Whether the others still come; look: how often this wait has looked before.
+  void look_at_ranks(int look, const char* call);
   /// Every rank's part of `all` reaches all ranks; mine [counts[rank]] may lie in its place.
   void gather_parts(float* all, const float* mine, const Parts& parts);
   void sum_whole(float* out, const float* mine, const TreeParts& parts, std::int64_t elements);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/gpu_communication.h"
 #include "base/ids.h"
 #include "base/log.h"
 
@@ -15,7 +16,6 @@ enum class Numerics : std::uint8_t { kInvariant, kFast };
 enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
 enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
-enum class GpuCommunication : std::uint8_t { kAuto, kNccl, kHost };
 
 /// How calls of functions stand in a model's replies.
 enum class ToolFormat : std::uint8_t { kAuto, kHermes, kLlama3, kMistral, kNone };

@@ -31,15 +31,16 @@ int cores_for(const Group& group) {
   return std::max(1, cores / std::max(1, group.local_ranks));
 }
 
-GpuGroupOptions gpu_options(const Group& group, const EngineConfig& config) {
+GpuGroupOptions gpu_options(const EngineConfig& config) {
   GpuGroupOptions options;
-  options.sums = config.gpu_communication == GpuCommunication::kNccl   ? GpuSums::kNccl
-                 : config.gpu_communication == GpuCommunication::kHost ? GpuSums::kHost
-                                                                       : GpuSums::kAuto;
-  if (group.one_device) options.sums = GpuSums::kHost;  // NCCL refuses ranks that share a GPU
   options.tree_order = config.numerics == Numerics::kInvariant;
   options.limit = std::chrono::seconds(config.rank_timeout);
   return options;
+}
+
+GpuCommunication gpu_communication(const Group& group, const EngineConfig& config) {
+  // NCCL refuses ranks that share a GPU.
+  return group.one_device ? GpuCommunication::kHost : config.gpu_communication;
 }
 
 using Caches = std::vector<CacheLimits>;
@@ -241,12 +242,16 @@ void run_engine(const Group& group, const EngineConfig& config,
   group.control.broadcast(bytes);
   load = ByteReader(bytes).value<LoadPlan>();
 
-  agree(group, [&] {
-    if (group.only_share)
-      device_ranks = std::make_unique<NullCommunicator>(group.world(), ops.get());
-    else if (gpu)
-      device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, gpu_options(group, config));
-  });
+  if (group.only_share) {
+    device_ranks = std::make_unique<NullCommunicator>(group.world(), ops.get());
+  } else if (gpu) {
+    GpuSums sums;
+    agree(group,
+          [&] { sums = choose_gpu_sums(group.ranks, group.control, gpu_communication(group, config)); });
+    // Not inside agree(): a rank that fails here is waited for by the others on the device's side, and would
+    // wait for them in vain.
+    device_ranks = make_gpu_communicator(*ops, group.ranks, sums, gpu_options(config));
+  }
   if (config.check_numerics) checking = std::make_unique<CheckingBackend>(*ops);
   DeviceBackend& device = checking ? *checking : *ops;
   Communicator& ranks = device_ranks ? *device_ranks : group.ranks;

@@ -8,7 +8,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       sums      by NCCL and by way of the host: the same logits to the bit; NCCL's own sums: the same greedy ids
       one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
       refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
-      lost      a rank that is killed, one that hangs, an error of NCCL: the group ends in seconds with a cause
+      lost      a rank that is killed, one that hangs, an error of NCCL, a start of NCCL that fails: the group ends in seconds with a cause
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
 import json
@@ -178,6 +178,7 @@ def lost():
         begin = time.monotonic()
         os.kill(process_of(1, process.pid), kill)
         ended(what, process, begin, codes, *texts)
+    ended("NCCL that does not start on rank 2", group(EMULATED_NCCL_START_FAILS="2"), time.monotonic(), (69,), "rank 2 on ")
     ended("an error of NCCL", group(EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
 
 

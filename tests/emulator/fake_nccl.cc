@@ -4,7 +4,7 @@
 // leaves the others' streams not ready, as a GPU would be.
 //
 // EMULATED_NCCL_ERROR_AFTER=N: from the Nth group on, the asynchronous state of a communicator is an
-// error.
+// error. EMULATED_NCCL_START_FAILS=R: rank R cannot start, and the others wait for it.
 #include <mpi.h>
 
 #include <array>
@@ -32,7 +32,13 @@ struct State {
   int rank = 0, size = 1;
   bool aborted = false;
   int groups = 0;
+  int start_looks = 0;  // at a start that is in progress
 };
+
+bool start_fails(int rank) {
+  const char* const failing = std::getenv("EMULATED_NCCL_START_FAILS");
+  return failing != nullptr && std::atoi(failing) == rank;
+}
 
 enum class Kind { kBroadcast, kAllGather, kAllReduce, kSend, kReceive };
 
@@ -244,8 +250,9 @@ ncclResult_t init_rank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, n
   *comm = new ncclComm;
   (*comm)->state->rank = rank;
   (*comm)->state->size = ranks;
-  MPI_Comm_dup(MPI_COMM_WORLD, &(*comm)->state->ranks);
-  return ncclSuccess;
+  if (std::getenv("EMULATED_NCCL_START_FAILS") == nullptr)
+    MPI_Comm_dup(MPI_COMM_WORLD, &(*comm)->state->ranks);
+  return ncclInProgress;
 }
 ncclResult_t destroy(ncclComm_t comm) {
   delete comm;
@@ -257,6 +264,12 @@ ncclResult_t abort_group(ncclComm_t comm) {
   return ncclSuccess;
 }
 ncclResult_t async_error(ncclComm_t comm, ncclResult_t* state) {
+  const bool started = comm->state->ranks != MPI_COMM_NULL;
+  if (comm->state->start_looks++ == 0 || !started) {
+    *state =
+        start_fails(comm->state->rank) && comm->state->start_looks > 1 ? ncclSystemError : ncclInProgress;
+    return ncclSuccess;
+  }
   const char* const after = std::getenv("EMULATED_NCCL_ERROR_AFTER");
   *state = after != nullptr && comm->state->groups >= std::atoi(after) ? ncclRemoteError : ncclSuccess;
   return ncclSuccess;

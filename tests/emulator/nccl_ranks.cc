@@ -27,6 +27,9 @@ struct Ranks {
   CudaBackend& gpu;
   int failures = 0;
 
+  std::unique_ptr<Communicator> nccl(const GpuGroupOptions& options) const {
+    return make_gpu_communicator(gpu, host, choose_gpu_sums(host, control, GpuCommunication::kNccl), options);
+  }
   void expect(bool holds, const std::string& what) {
     if (holds) return;
     ++failures;
@@ -67,8 +70,7 @@ void check(Ranks& ranks) {
   StagedCommunicator host(ranks.gpu, ranks.host);
   for (const std::int64_t buffer : {4 << 20, 1 << 12}) {  // whole messages, and chunks
     for (const bool tree_order : {true, false}) {
-      const auto nccl = make_gpu_communicator(ranks.gpu, ranks.host, ranks.control,
-                                              {GpuSums::kNccl, tree_order, std::chrono::seconds(60), buffer});
+      const auto nccl = ranks.nccl({tree_order, std::chrono::seconds(60), buffer});
       for (const int leaves : {1, 2, 8, 9, 32}) {
         const TreeParts parts(runs_of(leaves, ranks.host.world()));
         for (const std::int64_t rows : {1, 3, 40}) {
@@ -92,8 +94,7 @@ void check(Ranks& ranks) {
 }
 
 void mismatch(Ranks& ranks) {
-  const auto nccl = make_gpu_communicator(ranks.gpu, ranks.host, ranks.control,
-                                          {GpuSums::kNccl, true, std::chrono::seconds(60)});
+  const auto nccl = ranks.nccl({true, std::chrono::seconds(60)});
   const TreeParts parts(runs_of(8, ranks.host.world()));
   try {
     sum(*nccl, ranks.gpu, parts, 1, ranks.host.rank() == 1 ? 64 : 128);
