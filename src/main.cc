@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "comm/mpi_group.h"
 #include "commands/commands.h"
+#include "kernels/device_error.h"
 
 namespace {
 
@@ -28,14 +29,16 @@ GroupKind kind_of(Communication choice) {
 }
 
 /// A rank that fails alone ends all of them: the others may be waiting for it.
-int fail(MpiSession* session, ExitCode code, const std::string& message) {
+int fail(MpiSession* session, ExitCode code, const std::string& message, bool of_device = false) {
   const bool several = session != nullptr && session->world() > 1;
   // A lost rank is seen by all that are left: the lowest of them speaks and ends the others before their
   // turn.
   if (several && code == ExitCode::kTryAgain)
     std::this_thread::sleep_for(std::min(session->rank(), 4) * std::chrono::seconds(1));
-  log_error(several ? "rank " + std::to_string(session->rank()) + " on " + session->host() + ": " + message
-                    : message);
+  // Which of a cluster's devices failed is worth a name for one rank alone too.
+  const bool named = several || (session != nullptr && of_device);
+  log_error(named ? "rank " + std::to_string(session->rank()) + " on " + session->host() + ": " + message
+                  : message);
   if (several) session->abort(code);
   return static_cast<int>(code);
 }
@@ -76,6 +79,8 @@ int main(int argc, char** argv) {
   try {
     session.emplace();
     return run(*session, argc, argv);
+  } catch (const DeviceError& error) {
+    return fail(session ? &*session : nullptr, error.code(), error.what(), true);
   } catch (const Error& error) {
     return fail(session ? &*session : nullptr, error.code(), error.what());
   } catch (const std::bad_alloc&) {

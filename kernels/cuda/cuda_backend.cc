@@ -95,6 +95,7 @@ CudaBackend::CudaBackend(int device, int packing_threads)
     throw Error(ExitCode::kUnavailable, "device cuda: " + std::string(properties.name) + " is sm_" +
                                             std::to_string(10 * properties.major + properties.minor) +
                                             "; sm_80 or later is needed; use --device cpu");
+  DeviceLog::of_this_thread().begin(device, properties.name);
   shared_bytes_ = properties.sharedMemPerBlockOptin;
   description_ = "cuda " + std::string(properties.name) + ", device " + std::to_string(device);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/device_log.h"
 
 #ifdef __CUDACC__
 #define LLM_TP_SHARED(type, name, extent) __shared__ type name extent
@@ -22,6 +23,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
+  DeviceLog::of_this_thread().launches(name);
   check_cuda(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/device_log.h"
 
 namespace llm_tp {
 
@@ -17,12 +18,16 @@ class CudaStream {
   CudaStream& operator=(const CudaStream&) = delete;
   cudaStream_t get() const noexcept { return stream_; }
   /// Blocks; nobody looks whether other ranks still come.
-  void synchronize() const { check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+  void synchronize() const {
+    check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    DeviceLog::of_this_thread().is_idle();
+  }
   /// All that was queued is done.
   bool is_done() const {
     const cudaError_t state = cudaStreamQuery(stream_);
     if (state == cudaErrorNotReady) return false;
-    check_cuda(state, "cudaStreamQuery");
+    check_cuda(state, "waiting for the device");
+    DeviceLog::of_this_thread().is_idle();
     return true;
   }
 
@@ -41,7 +46,7 @@ class CudaEvent {
   bool is_reached() const {
     const cudaError_t state = cudaEventQuery(event_);
     if (state == cudaErrorNotReady) return false;
-    check_cuda(state, "cudaEventQuery");
+    check_cuda(state, "waiting for an event");
     return true;
   }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/byte_stream.h"
+#include "kernels/device_error.h"
 
 namespace llm_tp {
 namespace {
@@ -81,9 +82,13 @@ StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, 
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
   book_.step_begins();
-  std::vector<RowResult> results = run_model(plan);
-  book_.step_ends();
-  return results;
+  try {
+    std::vector<RowResult> results = run_model(plan);
+    book_.step_ends();
+    return results;
+  } catch (const DeviceError& error) {
+    throw DeviceError(error.code(), "step " + std::to_string(plan.step) + ": " + error.what());
+  }
 }
 
 std::vector<RowResult> StepRunner::run_model(const StepPlan& plan) {

@@ -14,6 +14,8 @@
 #include "emulator/block_runner.h"
 #include "emulator/fake_device.h"
 #include "emulator/warp_model.h"
+#include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/device_log.h"
 
 #define threadIdx (::llm_tp::emulator::thread_index)
 #define blockIdx (::llm_tp::emulator::block_index)
@@ -71,8 +73,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     ++number;
   };
   std::apply([&](const auto&... values) { (check(values), ...); }, bound);
-  queue_launch(name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, stream,
-               [kernel, bound] { std::apply(kernel, bound); });
+  DeviceLog::of_this_thread().launches(name);
+  check_cuda(queue_launch(name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, stream,
+                          [kernel, bound] { std::apply(kernel, bound); }),
+             name);
 }
 
 }  // namespace llm_tp::emulator

@@ -9,11 +9,13 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
       refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
       lost      a rank that is killed, one that hangs, an error of NCCL, a start of NCCL that fails: the group ends in seconds with a cause
+      faults    a kernel that fails: the message names rank, host, device, kernels and step
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
 import json
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -146,6 +148,20 @@ def refusals():
                  (69, "error", "ok"))
 
 
+def faults():
+    host = platform.node()
+    generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4", "--ignore-eos",
+                "--device", "cuda"]
+    layers = json.loads((HARBOUR / "hf/config.json").read_text())["num_hidden_layers"]
+    in_step_2 = f"write_kv_kernel,{2 * layers + 1}"
+    on_rank_1 = [MPIRUN, "--oversubscribe", "-np", "1", *generate, ":", "-np", "1", "env", f"EMULATED_FAULT={in_step_2}", *generate]
+    texts = ("an illegal memory access", "kernels on their way, embed_kernel to ")
+    ends("a kernel that fails", generate, 69, f"rank 0 on {host}: step 2: CUDA, device 0 (emulated GPU): ", *texts, EMULATED_FAULT=in_step_2)
+    ends("a kernel of rank 1 that fails", on_rank_1, 69, f"rank 1 on {host}: step 2: CUDA, device 1 (emulated GPU): ", *texts)
+    ends("a launch that is refused", generate, 69, f"rank 0 on {host}: step 0: CUDA, device 0 (emulated GPU): attend_kernel: ",
+         EMULATED_FAULT="attend_kernel,0")
+
+
 def process_of(rank, launcher):
     for folder in pathlib.Path("/proc").iterdir():
         try:
@@ -190,5 +206,5 @@ def quantised():
 
 
 {"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "one": one,
- "refusals": refusals, "lost": lost}[CASE]()
+ "refusals": refusals, "lost": lost, "faults": faults}[CASE]()
 sys.exit(1 if failures else 0)

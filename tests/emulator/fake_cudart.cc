@@ -3,6 +3,7 @@
 //   EMULATED_GPUS=N        how many there are; 8
 //   EMULATED_DRIVER=12040  the newest CUDA that the driver runs; 0: no driver; the toolkit's
 //   EMULATED_GPU_MIB=N     memory of each; 4096
+//   EMULATED_FAULT=NAME,N  run N of this kernel fails (break_kernel in fake_device.h)
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -50,6 +51,18 @@ std::set<cudaStream_t> streams;
 std::map<const void*, std::size_t> shared_limits;
 std::set<const void*> launched;
 int device_turns = 0;
+
+struct Fault {
+  std::string kernel;
+  int run = 0;
+};
+Fault fault_from_environment() {
+  const char* const text = std::getenv("EMULATED_FAULT");
+  const char* const comma = text == nullptr ? nullptr : std::strchr(text, ',');
+  return comma == nullptr ? Fault{} : Fault{std::string(text, comma), std::atoi(comma + 1)};
+}
+Fault fault = fault_from_environment();
+cudaError_t device_state = cudaSuccess;  // an error that stays
 
 [[noreturn]] void refuse(const std::string& what) { throw Violation("CUDA call: " + what); }
 
@@ -152,8 +165,13 @@ void queue_waiting_work(cudaStream_t stream, std::function<bool()> work) {
   stream->queue.push_back(std::move(work));
 }
 
-void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
-                  cudaStream_t stream, std::function<void()> body) {
+void break_kernel(const std::string& name, int run) {
+  fault = {name, run};
+  device_state = cudaSuccess;
+}
+
+cudaError_t queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block,
+                         std::size_t shared_bytes, cudaStream_t stream, std::function<void()> body) {
   const std::size_t threads = std::size_t{block.x} * block.y * block.z;
   const auto limit = shared_limits.find(kernel);
   const std::string plain = std::string(name).substr(0, std::string(name).find('<'));
@@ -163,10 +181,17 @@ void queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block, s
     refuse(plain + ": an empty grid, or one beyond 2^31 - 1, 65535, 65535");
   if (shared_bytes > (limit == shared_limits.end() ? std::size_t{48} << 10 : limit->second))
     refuse(plain + ": more dynamic shared memory than the kernel was allowed");
+  if (device_state != cudaSuccess) return device_state;
+  if (fault.kernel == plain && fault.run == 0) return cudaErrorInvalidConfiguration;
   queue_work(stream, [=, body = std::move(body)] {
     launched.insert(kernel);
+    if (fault.kernel == plain && --fault.run == 0) {
+      device_state = cudaErrorIllegalAddress;
+      return stream->queue.clear();
+    }
     run_grid(plain, grid, block, shared_bytes, body);
   });
+  return cudaSuccess;
 }
 
 const std::set<const void*>& launched_kernels() { return launched; }
@@ -207,6 +232,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return cudaSuccess;
 }
 cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t stream) {
+  if (device_state != cudaSuccess) return device_state;
   if (streams.count(stream) == 0) refuse("cudaMallocAsync on a stream that does not exist");
   if (bytes == 0) refuse("cudaMallocAsync of 0 bytes");
   if (bytes > gpu_bytes() - std::min(gpu_bytes(), llm_tp::emulator::device_bytes()))
@@ -239,6 +265,7 @@ cudaError_t cudaFreeHost(void* pointer) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (device_state != cudaSuccess) return device_state;
   check_copy(to, from, bytes, kind);
   llm_tp::emulator::queue_work(stream, [=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
@@ -275,10 +302,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   drain(stream);
-  return cudaSuccess;
+  return device_state;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   run_some(stream, [stream] { return stream->queue.empty(); });
+  if (device_state != cudaSuccess) return device_state;
   return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -298,6 +326,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const auto reached = [event] { return event->reached == nullptr || *event->reached; };
   if (!reached()) run_some(event->stream, reached);
+  if (device_state != cudaSuccess) return device_state;
   return reached() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
@@ -314,6 +343,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "out of memory"
+         : error == cudaErrorIllegalAddress ? "an illegal memory access was encountered"
          : error == cudaSuccess             ? "no error"
                                             : "an error";
 }

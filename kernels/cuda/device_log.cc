@@ -1,0 +1,27 @@
+#include "kernels/cuda/device_log.h"
+
+namespace llm_tp {
+
+DeviceLog& DeviceLog::of_this_thread() {
+  thread_local DeviceLog log;
+  return log;
+}
+
+void DeviceLog::begin(int device, const std::string& name) {
+  device_ = "device " + std::to_string(device) + " (" + name + ")";
+  is_idle();
+}
+
+void DeviceLog::launches(const char* kernel) noexcept {
+  if (launched_++ == 0) first_ = kernel;
+  last_ = kernel;
+}
+
+std::string DeviceLog::suspects() const {
+  if (launched_ == 0) return "no kernel was on its way";
+  if (launched_ == 1) return std::string("it may come from ") + last_ + ", the one kernel on its way";
+  return "it may come from any of the " + std::to_string(launched_) + " kernels on their way, " + first_ +
+         " to " + last_ + "; CUDA_LAUNCH_BLOCKING=1 tells which";
+}
+
+}  // namespace llm_tp
