@@ -76,7 +76,7 @@ std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
 CudaBackend::CudaBackend(int device, int packing_threads)
     : stream_((check_cuda(cudaSetDevice(device), "cudaSetDevice"), std::make_shared<CudaStream>())),
       pool_(packing_threads),
-      pipe_(stream_->get(), wait_),
+      pipe_(*stream_, wait_),
       operand_(stream_->get()),
       block_sums_(stream_->get()),
       partial_sums_(stream_->get()),
@@ -129,7 +129,7 @@ TensorView CudaBackend::on_host(TensorView tensor) {
   const auto rows = static_cast<std::size_t>(tensor.rows());
   const auto row = static_cast<std::size_t>(row_bytes(tensor.dtype, tensor.columns()));
   TensorView copy = tensor;
-  copy.data = host_copy_.reserve(std::max<std::size_t>(rows * row, 1));
+  copy.data = reserve_pinned(host_copy_, std::max<std::size_t>(rows * row, 1), *stream_, wait_);
   copy.row_stride = tensor.columns();
   if (rows * row > 0)
     check_cuda(cudaMemcpy2DAsync(copy.data, row, tensor.data,

@@ -9,31 +9,41 @@
 
 namespace llm_tp {
 
+/// At least so many bytes. CUDA waits for the device where pinned memory is taken or given back, for ever
+/// where the device waits for a rank that died; so where it must grow, the wait is made here, with somebody
+/// who looks.
+inline std::byte* reserve_pinned(PinnedMemory& memory, std::size_t bytes, const CudaStream& stream,
+                                 const DeviceWait& wait) {
+  if (bytes > memory.bytes()) wait.until([&stream] { return stream.is_done(); });
+  return memory.reserve(bytes);
+}
+
 /// Copies host bytes to the device through two pinned buffers: one fills while the other is on its way. One
 /// thread.
 class UploadPipe {
  public:
   static constexpr std::size_t kBufferBytes = std::size_t{8} << 20;
 
-  /// wait must outlive this.
-  UploadPipe(cudaStream_t stream, const DeviceWait& wait) : stream_(stream), wait_(wait) {}
+  /// Both must outlive this.
+  UploadPipe(const CudaStream& stream, const DeviceWait& wait) : stream_(stream), wait_(wait) {}
   /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left.
   std::byte* next(std::size_t bytes) {
     turn_ = 1 - turn_;
     wait_.until([this] { return sent_[turn_].is_reached(); });
-    return buffers_[turn_].reserve(bytes);
+    return reserve_pinned(buffers_[turn_], bytes, stream_, wait_);
   }
   /// Sends the first bytes of the buffer that next() gave.
   void send(std::byte* to_device, std::size_t bytes) {
-    check_cuda(cudaMemcpyAsync(to_device, buffers_[turn_].data(), bytes, cudaMemcpyHostToDevice, stream_),
-               "cudaMemcpyAsync to the device");
-    sent_[turn_].record(stream_);
+    check_cuda(
+        cudaMemcpyAsync(to_device, buffers_[turn_].data(), bytes, cudaMemcpyHostToDevice, stream_.get()),
+        "cudaMemcpyAsync to the device");
+    sent_[turn_].record(stream_.get());
   }
   /// `from` may be reused at once.
   void copy(std::byte* to_device, std::span<const std::byte> from);
 
  private:
-  cudaStream_t stream_;
+  const CudaStream& stream_;
   const DeviceWait& wait_;
   std::array<PinnedMemory, 2> buffers_;
   std::array<CudaEvent, 2> sent_;

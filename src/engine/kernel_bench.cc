@@ -78,16 +78,22 @@ class KernelBench {
   std::int64_t query_width() const { return share().query_heads.size() * shape_.head_dim; }
   std::int64_t kv_width() const { return share().kv_heads.size() * shape_.head_dim; }
 
-  /// Activations [rows, columns], other ones than the last time.
-  TensorView next(std::int64_t rows, std::int64_t columns) {
-    const auto floats = static_cast<std::int64_t>(pool_.bytes() / sizeof(float)), count = rows * columns;
-    if (count > floats)
+  /// Activations [rows, columns], other ones than the last time: random numbers that no call writes to, or
+  /// where its results go. What one call made is never another's input: numbers would grow from call to call.
+  TensorView input(std::int64_t rows, std::int64_t columns) { return next(inputs_, 0, rows, columns); }
+  TensorView output(std::int64_t rows, std::int64_t columns) {
+    return next(outputs_, half_floats(), rows, columns);
+  }
+  std::int64_t half_floats() const { return static_cast<std::int64_t>(pool_.bytes() / sizeof(float)) / 2; }
+  TensorView next(std::int64_t& used, std::int64_t begin, std::int64_t rows, std::int64_t columns) const {
+    const std::int64_t count = rows * columns;
+    if (count > half_floats())
       throw Error(ExitCode::kUsage, "bench kernels: " + std::to_string(rows) + " tokens of " +
                                         std::to_string(columns) + " columns are more than its " +
-                                        std::to_string(pool_.bytes() >> 20) + " MiB: lower --prompt-tokens");
-    if (used_ + count > floats) used_ = 0;
-    const TensorView view = TensorView::matrix(pool_.floats() + used_, rows, columns);
-    used_ += (count + 63) / 64 * 64;
+                                        std::to_string(pool_.bytes() >> 21) + " MiB: lower --prompt-tokens");
+    if (used + count > half_floats()) used = 0;
+    const TensorView view = TensorView::matrix(pool_.floats() + begin + used, rows, columns);
+    used += (count + 63) / 64 * 64;
     return view;
   }
   static TensorView row_of(TensorView matrix) {
@@ -158,7 +164,7 @@ class KernelBench {
          2.0 * static_cast<double>(tokens) * static_cast<double>(columns) * static_cast<double>(rows),
          [&](std::int64_t turn) {
            const PackedWeight& w = *weights[static_cast<std::size_t>(turn % std::ssize(weights))];
-           const TensorView x = next(tokens, columns), out = next(roots * tokens, rows);
+           const TensorView x = input(tokens, columns), out = output(roots * tokens, rows);
            const TensorView planes{out.data, DType::kF32, 3, {roots, tokens, rows, 0}, rows};
            ops_.linear_roots(planes, x, w);
          });
@@ -198,7 +204,8 @@ class KernelBench {
     };
     for (int c = 0; c < copies; ++c) {
       const BatchSlice slice = slice_of(c, context);
-      ops_.write_kv(*cache, 0, next(context, kv_width()), next(context, kv_width()), {ids, {}, {&slice, 1}});
+      ops_.write_kv(*cache, 0, input(context, kv_width()), input(context, kv_width()),
+                    {ids, {}, {&slice, 1}});
     }
     const HeadMap heads{share().query_heads, share().kv_heads, static_cast<int>(shape_.group()),
                         static_cast<int>(shape_.head_dim)};
@@ -209,7 +216,7 @@ class KernelBench {
          kv_bytes + 2 * tokens * query_width() * 4, 4 * seen * static_cast<double>(query_width()),
          [&](std::int64_t turn) {
            const BatchSlice slice = slice_of(turn, tokens);
-           ops_.attend(next(tokens, query_width()), next(tokens, query_width()), *cache, 0,
+           ops_.attend(output(tokens, query_width()), input(tokens, query_width()), *cache, 0,
                        {std::span(ids).first(static_cast<std::size_t>(tokens)), {}, {&slice, 1}}, heads,
                        options);
          });
@@ -217,7 +224,7 @@ class KernelBench {
          tokens * 2 * (kv_width() * 4 + kv_bytes / (2 * pages_of_one * kPageTokens)), 0,
          [&](std::int64_t turn) {
            const BatchSlice slice = slice_of(turn, tokens);
-           ops_.write_kv(*cache, 0, next(tokens, kv_width()), next(tokens, kv_width()),
+           ops_.write_kv(*cache, 0, input(tokens, kv_width()), input(tokens, kv_width()),
                          {std::span(ids).first(static_cast<std::size_t>(tokens)), {}, {&slice, 1}});
          });
   }
@@ -225,20 +232,27 @@ class KernelBench {
   void time_small(std::int64_t tokens) {
     const std::int64_t hidden = shape_.hidden, columns = share().mlp_columns.size();
     const std::string text = std::to_string(tokens) + " x ";
-    const TensorView weight = row_of(next(1, hidden));
+    const TensorView weight = row_of(input(1, hidden));
     time("RMSNorm", text + std::to_string(hidden), (2 * tokens + 1) * hidden * 4, 0,
-         [&](std::int64_t) { ops_.rms_norm(next(tokens, hidden), next(tokens, hidden), weight, 1e-5f); });
+         [&](std::int64_t) { ops_.rms_norm(output(tokens, hidden), input(tokens, hidden), weight, 1e-5f); });
     time("add", text + std::to_string(hidden), 3 * tokens * hidden * 4, 0,
-         [&](std::int64_t) { ops_.add(next(tokens, hidden), next(tokens, hidden), {}, 1.0f); });
-    if (query_width() > 0)
+         [&](std::int64_t) { ops_.add(output(tokens, hidden), input(tokens, hidden), {}, 1.0f); });
+    if (query_width() > 0) {
+      // Rotations: by random numbers in place of sines and cosines vectors would shrink or grow.
+      std::vector<float> angles(static_cast<std::size_t>(tokens * shape_.head_dim), 0.8f);
+      for (std::size_t i = 0; i < angles.size(); ++i)
+        if (static_cast<std::int64_t>(i) % shape_.head_dim < shape_.head_dim / 2) angles[i] = 0.6f;
+      const DeviceBuffer table = ops_.allocate(angles.size() * sizeof(float));
+      ops_.upload(table.data(), std::as_bytes(std::span(angles)));
+      const TensorView cos_sin = TensorView::matrix(table.floats(), tokens, shape_.head_dim);
       time("RoPE", text + std::to_string(query_width()), tokens * (2 * query_width() + shape_.head_dim) * 4,
            0, [&](std::int64_t) {
-             ops_.rope(next(tokens, query_width()), next(tokens, shape_.head_dim),
-                       static_cast<int>(shape_.head_dim));
+             ops_.rope(output(tokens, query_width()), cos_sin, static_cast<int>(shape_.head_dim));
            });
+    }
     if (columns > 0)
       time("SiLU, multiply", text + std::to_string(columns), 3 * tokens * columns * 4, 0,
-           [&](std::int64_t) { ops_.silu_mul(next(tokens, columns), next(tokens, 2 * columns)); });
+           [&](std::int64_t) { ops_.silu_mul(output(tokens, columns), input(tokens, 2 * columns)); });
   }
 
   DeviceBackend& ops_;
@@ -247,7 +261,7 @@ class KernelBench {
   const std::int64_t turn_bytes_;
   ShardPlan plan_;
   DeviceBuffer pool_;
-  std::int64_t used_ = 0;  // floats of the pool in this turn
+  std::int64_t inputs_ = 0, outputs_ = 0;  // floats of each half of the pool in this turn
   std::vector<KernelTime> times_;
 };
 
