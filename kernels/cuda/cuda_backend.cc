@@ -199,13 +199,12 @@ void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView 
   LLM_TP_CHECK(x.columns() == w.spec().columns() && x.rows() == out.rows && out.columns == w.spec().rows,
                "linear: shapes");
   const DeviceWeight& weight = own(w).device();
-  DeviceOperand operand;
-  operand.tiles = operand_tiles(out.rows);
-  operand.parts =
-      reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(operand_bytes(weight, out.rows))));
+  DeviceOperand operand{rows_of(x), operand_tiles(out.rows)};
+  if (const std::int64_t bytes = operand_bytes(weight, out.rows))
+    operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
   if (const std::int64_t bytes = block_sum_bytes(weight, out.rows))
     operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
-  split_operand(stream_->get(), operand, rows_of(x), weight);
+  fill_operand(stream_->get(), operand, weight);
   llm_tp::linear(stream_->get(), out, root_stride, operand, weight, bias, shared_bytes_);
 }
 

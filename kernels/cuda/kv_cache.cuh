@@ -36,7 +36,7 @@ struct CacheVector {
     } else if (dtype == DType::kE4M3) {
       numbers[d] = e4m3_bits(over_scale);
     } else if (dtype == DType::kBF16) {
-      reinterpret_cast<unsigned short*>(numbers)[d] = static_cast<unsigned short>(bf16_bits(x));
+      reinterpret_cast<unsigned short*>(numbers)[d] = static_cast<unsigned short>(bf16_pair(x, 0.0f));
     } else {
       reinterpret_cast<unsigned short*>(numbers)[d] = __half_as_ushort(__float2half_rn(x));
     }

@@ -30,10 +30,42 @@ __device__ inline void store(const LinearArguments& to, int root, std::int64_t r
 
 constexpr int kFewWarps = 8;
 constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
-constexpr int kUnitsInFlight = 4;  // units of the weight that a warp asks for before it uses the first
+constexpr int kRunUnits = 4;       // of the weight, that a warp asks for at once
+
+/// Up to kRunUnits neighbouring units of a leaf. A warp has every kFewWarps-th leaf.
+template <class Unit>
+struct UnitRun {
+  int leaf, first, end;    // units: the run's first, the leaf's end
+  int column, column_end;  // likewise
+  static __device__ UnitRun of_leaf(const DeviceWeight& weight, int leaf) {
+    if (leaf >= weight.leaves) return {leaf, 0, 0, 0, 0};
+    const int first = weight.leaf_units[leaf], end = weight.leaf_units[leaf + 1];
+    const int2 last_step = weight.steps[end * Unit::kTilesOfUnit - 1];
+    return {leaf, first, end, weight.steps[first * Unit::kTilesOfUnit].x, last_step.x + last_step.y};
+  }
+  __device__ UnitRun next(const DeviceWeight& weight) const {
+    if (first + kRunUnits >= end) return of_leaf(weight, leaf + kFewWarps);
+    return {leaf, first + kRunUnits, end, column + kRunUnits * Unit::kTilesOfUnit * 16, column_end};
+  }
+  __device__ void load(Unit (&units)[kRunUnits], const unsigned char* tiles, int lane) const {
+#pragma unroll
+    for (int i = 0; i < kRunUnits; ++i)
+      if (first + i < end) units[i].load(tiles + std::int64_t{first + i} * Unit::kBytes, lane);
+  }
+};
+
+/// What a lane holds of a token's 16 columns, as operand b has it: c, c + 1, c + 8, c + 9. at: column c of
+/// the token; left: how many columns the leaf has from there on, zeros beyond.
+__device__ inline float4 load_step(const float* at, int left) {
+  if (left > 9 && reinterpret_cast<std::uintptr_t>(at) % sizeof(float2) == 0) {
+    const float2 low = *reinterpret_cast<const float2*>(at), high = *reinterpret_cast<const float2*>(at + 8);
+    return {low.x, low.y, high.x, high.y};
+  }
+  return {left > 0 ? at[0] : 0.0f, left > 1 ? at[1] : 0.0f, left > 8 ? at[8] : 0.0f, left > 9 ? at[9] : 0.0f};
+}
 
 /// Few tokens: a block has 16 rows and 8 tokens; its warps share the leaves, whose sums meet in shared
-/// memory.
+/// memory. A warp asks for a run of units before it multiplies the run before.
 template <DType kType>
 __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArguments args) {
   using Unit = WeightUnit<kType>;
@@ -42,30 +74,52 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
   const DeviceWeight& weight = args.weight;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const unsigned char* const tiles = weight.tiles + std::int64_t{blockIdx.x} * weight.units * Unit::kBytes;
-  const uint2* const operand =
-      args.operand.parts + std::int64_t{blockIdx.y} * weight.step_count * kOperandParts * 32 + lane;
+  // Lanes of tokens beyond the last multiply the last one's numbers, and nobody stores what they make.
+  const std::int64_t own = std::int64_t{blockIdx.y} * 8 + lane / 4, last = args.out.rows - 1;
+  const float* const x = args.operand.x.data + (own < last ? own : last) * args.operand.x.stride;
   const float* const block_sums = args.operand.block_sums + std::int64_t{blockIdx.y} * weight.units * 8;
-  for (int leaf = warp; leaf < weight.leaves; leaf += kFewWarps) {
-    float sums[1][4] = {};
-    const int end = weight.leaf_units[leaf + 1];
-    for (int first = weight.leaf_units[leaf]; first < end; first += kUnitsInFlight) {
-      Unit units[kUnitsInFlight];
+  Unit units[kRunUnits], next_units[kRunUnits];
+  float sums[1][4] = {};
+  auto run = UnitRun<Unit>::of_leaf(weight, warp);
+  run.load(units, tiles, lane);
+  while (run.leaf < weight.leaves) {
+    const UnitRun<Unit> next = run.next(weight);
+    next.load(next_units, tiles, lane);
+    constexpr int kSteps = Unit::kTilesOfUnit;
+    float4 numbers[kRunUnits][kSteps];
 #pragma unroll
-      for (int i = 0; i < kUnitsInFlight; ++i)
-        if (first + i < end) units[i].load(tiles + std::int64_t{first + i} * Unit::kBytes, lane);
+    for (int i = 0; i < kRunUnits; ++i)
 #pragma unroll
-      for (int i = 0; i < kUnitsInFlight; ++i) {
-        const int u = first + i;
-        if (u >= end) break;
-        units[i].multiply(
-            sums,
-            [&](int step, int, int part) {
-              return operand[(std::int64_t{u} * Unit::kTilesOfUnit + step) * kOperandParts * 32 + part * 32];
-            },
-            [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
+      for (int s = 0; s < kSteps; ++s)
+        if (run.first + i < run.end) {
+          const int column = run.column + (i * kSteps + s) * 16 + lane % 4 * 2;
+          numbers[i][s] = load_step(x + column, run.column_end - column);
+        }
+#pragma unroll
+    for (int i = 0; i < kRunUnits; ++i) {
+      const int u = run.first + i;
+      if (u >= run.end) break;
+      std::uint32_t low[kSteps][kOperandParts], high[kSteps][kOperandParts];
+#pragma unroll
+      for (int s = 0; s < kSteps; ++s) {
+        split_pair(numbers[i][s].x, numbers[i][s].y, low[s]);
+        split_pair(numbers[i][s].z, numbers[i][s].w, high[s]);
       }
+      units[i].multiply(
+          sums,
+          [&](int step, int, int part) {
+            return uint2{low[step][part], high[step][part]};
+          },
+          [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
     }
-    for (int i = 0; i < 4; ++i) leaf_sums[leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
+    if (next.leaf != run.leaf)
+      for (int i = 0; i < 4; ++i) {
+        leaf_sums[run.leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
+        sums[0][i] = 0.0f;
+      }
+    run = next;
+#pragma unroll
+    for (int i = 0; i < kRunUnits; ++i) units[i] = next_units[i];
   }
   __syncthreads();
   if (threadIdx.x >= kLeafNumbers) return;

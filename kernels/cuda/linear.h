@@ -18,13 +18,14 @@ struct DeviceWeight {
   std::int32_t rows = 0, units = 0, leaves = 0, root_count = 0, step_count = 0, deepest_level = 0;
 };
 
-/// The other operand of mma_bf16: x as three bf16 numbers each whose sum is x (24 bits of it), in the order
-/// in which lanes hold operand b: [tile of 8 tokens][step of 16 columns][part][lane]. Tokens beyond the last
-/// are zero.
+/// The other operand of mma_bf16: three bf16 numbers for each of x, whose sum is x (24 bits of it). Products
+/// of few tokens split x where they load it; for those of many it is split once, in the order in which lanes
+/// hold operand b: [tile of 8 tokens][step of 16 columns][part][lane], zero for tokens beyond the last.
 struct DeviceOperand {
-  uint2* parts = nullptr;
-  float* block_sums = nullptr;  // [tile][block of 32 columns][token]: for weights with minima, else null
+  DeviceRows x;                 // [T, columns of the weight]
   std::int32_t tiles = 0;       // of 8 tokens
+  uint2* parts = nullptr;       // of many tokens, else null
+  float* block_sums = nullptr;  // [tile][block of 32 columns][token]: for weights with minima, else null
 };
 
 constexpr int kOperandParts = 3;
@@ -32,11 +33,12 @@ constexpr int kFewTokens = 16;          // up to which a product is one pass ove
 constexpr int kTokenTilesTogether = 4;  // beyond: tiles of tokens a warp keeps
 /// Tiles of tokens that an operand of so many tokens has.
 std::int32_t operand_tiles(std::int64_t tokens);
+/// Bytes of its parts and of its block sums; 0 where it has none.
 std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens);
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens);
 
-/// Fills the operand from x [T, columns of the weight].
-void split_operand(cudaStream_t stream, DeviceOperand operand, DeviceRows x, const DeviceWeight& weight);
+/// Fills from x what the operand has room for.
+void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const DeviceWeight& weight);
 
 /// out [roots][T, rows]: root r begins root_stride numbers after root r - 1. bias [rows] may be null.
 /// Each leaf is one chain of mma over its columns in order, parts in order; leaves are added along the tree.

@@ -7,7 +7,8 @@ namespace {
 constexpr int kWarps = 8;
 
 /// One warp a step of 16 columns; tiles of tokens in blockIdx.y.
-__global__ void split_operand_kernel(DeviceOperand operand, DeviceRows x, const int2* steps, int step_count) {
+__global__ void split_operand_kernel(DeviceOperand operand, const int2* steps, int step_count) {
+  const DeviceRows& x = operand.x;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int step = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
   if (step >= step_count) return;
@@ -45,19 +46,22 @@ std::int32_t operand_tiles(std::int64_t tokens) {
   return static_cast<std::int32_t>((tokens + 8 * together - 1) / (8 * together) * together);
 }
 std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens) {
-  return std::int64_t{operand_tiles(tokens)} * weight.step_count * kOperandParts * 32 * 8;
+  return tokens <= kFewTokens
+             ? 0
+             : std::int64_t{operand_tiles(tokens)} * weight.step_count * kOperandParts * 32 * 8;
 }
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens) {
   return weight.dtype == DType::kQ4_1 ? std::int64_t{operand_tiles(tokens)} * weight.units * 8 * 4 : 0;
 }
 
-void split_operand(cudaStream_t stream, DeviceOperand operand, DeviceRows x, const DeviceWeight& weight) {
+void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const DeviceWeight& weight) {
   const auto tiles = static_cast<unsigned>(operand.tiles);
-  LLM_TP_LAUNCH(split_operand_kernel, dim3(blocks_for(weight.step_count, kWarps), tiles), 32 * kWarps, 0,
-                stream, operand, x, weight.steps, weight.step_count);
+  if (operand.parts != nullptr)
+    LLM_TP_LAUNCH(split_operand_kernel, dim3(blocks_for(weight.step_count, kWarps), tiles), 32 * kWarps, 0,
+                  stream, operand, weight.steps, weight.step_count);
   if (operand.block_sums != nullptr)
     LLM_TP_LAUNCH(block_sums_kernel, dim3(blocks_for(std::int64_t{weight.units} * 8, 128), tiles), 128, 0,
-                  stream, operand.block_sums, x, weight.units);
+                  stream, operand.block_sums, operand.x, weight.units);
 }
 
 }  // namespace llm_tp

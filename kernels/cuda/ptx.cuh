@@ -1,5 +1,7 @@
 #pragma once
 // All inline assembly, each word with its meaning in the emulator beside it. sm_80 or later.
+#include <cstring>
+
 #include "kernels/cuda/device.cuh"
 
 #ifdef __CUDA_ARCH__
@@ -7,6 +9,23 @@
 #endif
 
 namespace llm_tp {
+
+/// bf16 of two numbers, to nearest, ties to even; `low` in the low half. NaN stays NaN.
+__device__ inline std::uint32_t bf16_pair(float low, float high) {
+#ifdef LLM_TP_DEVICE_CODE
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  const auto bits_of = [](float x) {
+    std::uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return bits >> 16 | 0x40u;
+    return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  };
+  return bits_of(low) | bits_of(high) << 16;
+#endif
+}
 
 /// d += a * b over a warp: mma.m16n8k16, bf16 operands, f32 sums. Lane l (g = l / 4, c = l % 4 * 2) holds of
 /// a [16,16]: (g, c), (g + 8, c), (g, c + 8), (g + 8, c + 8), two numbers each; of b [16,8]: (c, g), (c + 8,

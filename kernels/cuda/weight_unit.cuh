@@ -99,8 +99,7 @@ __device__ inline void multiply_block(float (&sums)[kTiles][4], const float (&sc
   for (int step = 0; step < 2; ++step) {
     std::uint32_t a[1][4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      a[0][i] = bf16_bits(number(step, 2 * i)) | bf16_bits(number(step, 2 * i + 1)) << 16;
+    for (int i = 0; i < 4; ++i) a[0][i] = bf16_pair(number(step, 2 * i), number(step, 2 * i + 1));
     multiply_step(block, a, [&](int n, int part) { return operand(step, n, part); });
   }
 #pragma unroll

@@ -60,6 +60,10 @@ __global__ void load_once_kernel(uint4* to_wide, const uint4* wide, uint2* to_na
 
 __global__ void exp2_kernel(float* out, const float* x) { out[threadIdx.x] = fast_exp2(x[threadIdx.x]); }
 
+__global__ void bf16_pair_kernel(std::uint32_t* pairs, const float* numbers) {
+  pairs[threadIdx.x] = bf16_pair(numbers[2 * threadIdx.x], numbers[2 * threadIdx.x + 1]);
+}
+
 }  // namespace
 
 void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b) {
@@ -77,6 +81,9 @@ void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2
 }
 void run_exp2(cudaStream_t stream, float* out, const float* x) {
   LLM_TP_LAUNCH(exp2_kernel, 1, 32, 0, stream, out, x);
+}
+void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers) {
+  LLM_TP_LAUNCH(bf16_pair_kernel, 1, 32, 0, stream, pairs, numbers);
 }
 
 }  // namespace llm_tp::testing

@@ -19,5 +19,7 @@ void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2
                    const uint2* narrow);
 /// out [32]: fast_exp2 of x [32].
 void run_exp2(cudaStream_t stream, float* out, const float* x);
+/// pairs [32]: bf16_pair of numbers [32][2].
+void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers);
 
 }  // namespace llm_tp::testing
