@@ -138,7 +138,7 @@ struct EngineConfig {
   std::vector<double> shares;       // weight of each rank; empty: equal
   bool expert_parallel = false;     // whole experts by rank instead of a slice of each
   ToolFormat tool_format = ToolFormat::kAuto;
-  std::string served_model_name;  // as requests name the model; empty: the last part of its path
+  std::string served_model_name;          // as requests name the model; empty: the last part of its path
   std::string report;                     // path of the HTML report of batch and serve; empty: none
   bool check_numerics = false;            // every op's result is looked at
   std::optional<std::int64_t> only_rank;  // this process stands for a group of `of` ranks; set together
