@@ -61,7 +61,7 @@ START
 chmod +x "$folder/bin/start"
 for program in "$folder"/libexec/*; do ln -s start "$folder/bin/${program##*/}"; done
 ln -s start "$folder/bin/mpirun"
-cp "$root"/launch/{run.sh,gpu_check.sh} "$folder/launch"
+cp "$root"/launch/{run.sh,mpirun.sh,gpu_check.sh} "$folder/launch"
 cp -r "$root/models/harbour" "$folder/models"
 cp -r "$root"/tests/engine/shapes/. "$folder/shapes"
 cp "$root/LICENSE" "$folder"

@@ -37,4 +37,4 @@ if [[ -z ${SLURM_JOB_ID:-}${PBS_NODEFILE:-}${OMPI_MCA_orte_default_hostfile:-} ]
   export OMPI_MCA_oob_tcp_if_include=${OMPI_MCA_oob_tcp_if_include:-lo}
   export OMPI_MCA_btl_tcp_if_include=${OMPI_MCA_btl_tcp_if_include:-lo}
 fi
-exec mpirun -np "$ranks" "$binary" "$@"
+exec "$root/launch/mpirun.sh" -np "$ranks" "$binary" "$@"
