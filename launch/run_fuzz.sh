@@ -33,6 +33,11 @@ for source in tests/fuzz/fuzz_*.cc; do
     fuzz_chat_template) cp tests/text/templates/*.jinja "$corpus" ;;
     fuzz_openai_request)  # the first byte chooses the endpoint
       for n in 0 1 2 3 4; do printf "\\x0$n%s" '{"prompt":"a","messages":[{"role":"user","content":"b"}]}' >"$corpus/$n"; done ;;
+    fuzz_tool_reply)  # the first byte chooses the style, the second the pieces
+      printf '\x00\x03<tool_call>\n{"name": "tide", "arguments": {"day": [1, "a\\n"]}}\n</tool_call> and' >"$corpus/hermes"
+      printf '\x01\x02{"name": "a", "parameters": {"x": null}}' >"$corpus/llama3"
+      printf '\x02\x01[TOOL_CALLS][{"name": "a", "arguments": {}}, {"name": "tide", "arguments": {"d": 1.5e3}}]' >"$corpus/list"
+      printf '\x03\x04[TOOL_CALLS]tide[CALL_ID]123456789[ARGS]{"d": true}' >"$corpus/named" ;;
     fuzz_tokenizer_json) cp tests/fuzz/tokenizer_json/*.json "$corpus" ;;
   esac
   words=()
