@@ -5,6 +5,24 @@
 
 namespace llm_tp {
 
+void DeviceBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps,
+                                  KvCache& cache, int layer, const Batch& batch) {
+  const std::int64_t queries = heads.query_heads.size() * heads.head_dim,
+                     keys = queries + heads.kv_heads.size() * heads.head_dim;
+  const TensorView q = qkv.column_range(0, queries), k = qkv.column_range(queries, keys),
+                   v = qkv.column_range(keys, qkv.columns());
+  if (!steps.query_norm.empty()) norm_heads(q, steps.query_norm, steps.norm_epsilon);
+  if (!steps.key_norm.empty()) norm_heads(k, steps.key_norm, steps.norm_epsilon);
+  if (!steps.cos_sin.empty()) rope(qkv.column_range(0, keys), steps.cos_sin, heads.head_dim);
+  write_kv(cache, layer, k, v, batch);
+}
+
+void DeviceBackend::add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
+                             TensorView weight, float eps) {
+  add(h, x, bias, factor);
+  rms_norm(out, h, weight, eps);
+}
+
 // What holds wherever a device's memory is the host's.
 
 void DeviceBackend::upload(std::byte* to, std::span<const std::byte> from) {

@@ -123,6 +123,13 @@ struct AttentionOptions {
   float soft_cap = 0.0f;    // > 0: a score s becomes soft_cap * tanh(s / soft_cap), after the scale
 };
 
+/// What is done to the heads of a step between their products and attention.
+struct HeadSteps {
+  TensorView query_norm = {}, key_norm = {};  // [head_dim]; empty: no norm
+  float norm_epsilon = 0.0f;
+  TensorView cos_sin = {};  // [T, rotary], as rope() has it; empty: no rotation
+};
+
 /// How products with quantised weights treat the activations: rounded to 8 bits a block of 32, or exact.
 enum class ActivationKind { kInt8, kF32 };
 
@@ -191,6 +198,10 @@ class DeviceBackend {
   /// Writes k, v [T, kv_heads * head_dim] at their positions into the pages of `layer`, rounded to the
   /// cache's dtype.
   virtual void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) = 0;
+  /// qkv [T, (query + 2 KV heads) * head_dim], query heads first, values last: norm_heads of the queries and
+  /// of the keys and rope of both in place, then write_kv. The same bits in one pass where a device has one.
+  virtual void prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
+                             int layer, const Batch& batch);
   /// Causal attention with online softmax over the pages (Dao et al. 2022): out, q [T, query_heads *
   /// head_dim]. Keys are walked in blocks at fixed absolute positions and merged in order. The batch's own k,
   /// v are written before.
@@ -203,6 +214,10 @@ class DeviceBackend {
   virtual void gelu_mul(TensorView out, TensorView gate_up) = 0;
   /// h [T,H] = h + (x + bias) * factor: one rounding each; bias [H] may be empty.
   virtual void add(TensorView h, TensorView x, TensorView bias, float factor) = 0;
+  /// add(h, x, bias, factor), then rms_norm(out, h, weight, eps): the same bits in one pass where a device
+  /// has one. out must not alias h or x.
+  virtual void add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
+                        TensorView weight, float eps);
   /// x [T,N] = x * factor.
   virtual void scale(TensorView x, float factor) = 0;
   /// x [T,N] = cap * tanh(x / cap).

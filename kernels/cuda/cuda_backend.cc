@@ -56,6 +56,21 @@ const float* vector_of(TensorView t, std::int64_t elements) {
   return reinterpret_cast<const float*>(t.data);
 }
 
+/// What prepare_heads() reads of heads alone.
+HeadArguments heads_alone(TensorView x, int head_dim) {
+  LLM_TP_CHECK(head_dim > 0 && head_dim <= kMostHeadDim && x.columns() % head_dim == 0,
+               "heads that do not make up their rows, or of more than 256 elements");
+  HeadArguments args;
+  args.head_dim = head_dim;
+  args.parts[0].rows = rows_of(x);
+  args.parts[0].heads = static_cast<std::int32_t>(x.columns() / head_dim);
+  return args;
+}
+DeviceRows angles_of(TensorView cos_sin, const HeadArguments& heads, std::int64_t rows) {
+  LLM_TP_CHECK(cos_sin.rows() == rows && cos_sin.columns() <= heads.head_dim, "rope: shapes");
+  return rows_of(cos_sin);
+}
+
 /// Pages of all slices, one after the other; every position of the batch has one.
 std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
   std::vector<PageId> pages;
@@ -171,15 +186,15 @@ void CudaBackend::embed(TensorView out, std::span<const TokenId> tokens, const P
 void CudaBackend::rms_norm(TensorView out, TensorView x, TensorView weight, float eps) {
   LLM_TP_CHECK(out.rows() == x.rows() && out.columns() == x.columns(), "rms_norm: shapes");
   if (has_nothing(x)) return;
-  llm_tp::rms_norm(stream_->get(), rows_of(out), rows_of(x), x.columns(), vector_of(weight, x.columns()),
-                   eps);
+  llm_tp::rms_norm(stream_->get(), rows_of(out), rows_of(x), vector_of(weight, x.columns()), eps);
 }
 
 void CudaBackend::norm_heads(TensorView x, TensorView weight, float eps) {
-  LLM_TP_CHECK(x.columns() % weight.columns() == 0, "norm_heads: shapes");
   if (has_nothing(x)) return;
-  llm_tp::rms_norm(stream_->get(), rows_of(x), rows_of(x), weight.columns(),
-                   vector_of(weight, weight.columns()), eps);
+  HeadArguments args = heads_alone(x, static_cast<int>(weight.columns()));
+  args.parts[0].norm = vector_of(weight, args.head_dim);
+  args.epsilon = eps;
+  llm_tp::prepare_heads(stream_->get(), args, x.rows());
 }
 void CudaBackend::head_squares(TensorView out, TensorView x) {
   LLM_TP_CHECK(out.rows() == 0 || (x.columns() % out.rows() == 0 && out.columns() == x.rows()),
@@ -222,18 +237,19 @@ void CudaBackend::linear_roots(TensorView out, TensorView x, const PackedWeight&
 }
 
 void CudaBackend::rope(TensorView x, TensorView cos_sin, int head_dim) {
-  LLM_TP_CHECK(cos_sin.rows() == x.rows() && cos_sin.columns() <= head_dim && x.columns() % head_dim == 0,
-               "rope: shapes");
-  if (!has_nothing(x) && cos_sin.columns() > 0)
-    llm_tp::rope(stream_->get(), rows_of(x), rows_of(cos_sin), head_dim);
+  if (has_nothing(x) || cos_sin.columns() == 0) return;
+  HeadArguments args = heads_alone(x, head_dim);
+  args.cos_sin = angles_of(cos_sin, args, x.rows());
+  args.parts[0].rotates = true;
+  llm_tp::prepare_heads(stream_->get(), args, x.rows());
 }
 
-void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) {
+void CudaBackend::keep(HeadArguments& args, KvCache& cache, int layer, TensorView k, TensorView v,
+                       const Batch& batch) {
   const KvShape& shape = cache.shape();
   LLM_TP_CHECK(k.rows() == batch.rows() && v.rows() == k.rows() && k.columns() == v.columns() &&
                    k.columns() == std::int64_t{shape.kv_heads} * shape.head_dim && layer < shape.layers,
                "write_kv: shapes");
-  if (has_nothing(k)) return;
   std::vector<std::int32_t> slots(static_cast<std::size_t>(batch.rows()));
   for (const BatchSlice& slice : batch.slices)
     for (std::int32_t i = 0; i < slice.rows; ++i) {
@@ -245,8 +261,40 @@ void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v
       slots[static_cast<std::size_t>(slice.first_row + i)] =
           id * shape.page_tokens + position % shape.page_tokens;
     }
-  llm_tp::write_kv(stream_->get(), own(cache).device(), layer, rows_of(k), rows_of(v),
-                   slots_.hold(std::span<const std::int32_t>(slots)));
+  args.head_dim = shape.head_dim;
+  args.parts[1].rows = rows_of(k);
+  args.parts[2].rows = rows_of(v);
+  for (int part = 1; part <= 2; ++part) {
+    args.parts[part].heads = shape.kv_heads;
+    args.parts[part].kept = part - 1;
+  }
+  args.cache = own(cache).device();
+  args.layer = layer;
+  args.slots = slots_.hold(std::span<const std::int32_t>(slots));
+}
+
+void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) {
+  if (has_nothing(k)) return;
+  HeadArguments args;
+  keep(args, cache, layer, k, v, batch);
+  llm_tp::prepare_heads(stream_->get(), args, batch.rows());
+}
+
+void CudaBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
+                                int layer, const Batch& batch) {
+  const std::int64_t queries = heads.query_heads.size() * heads.head_dim,
+                     keys = queries + heads.kv_heads.size() * heads.head_dim;
+  if (has_nothing(qkv)) return;
+  HeadArguments args = heads_alone(qkv.column_range(0, queries), heads.head_dim);
+  keep(args, cache, layer, qkv.column_range(queries, keys), qkv.column_range(keys, qkv.columns()), batch);
+  args.parts[0].norm = vector_of(steps.query_norm, heads.head_dim);
+  args.parts[1].norm = vector_of(steps.key_norm, heads.head_dim);
+  args.epsilon = steps.norm_epsilon;
+  if (!steps.cos_sin.empty() && steps.cos_sin.columns() > 0) {
+    args.cos_sin = angles_of(steps.cos_sin, args, qkv.rows());
+    args.parts[0].rotates = args.parts[1].rotates = true;
+  }
+  llm_tp::prepare_heads(stream_->get(), args, qkv.rows());
 }
 
 void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
@@ -302,6 +350,15 @@ void CudaBackend::add(TensorView h, TensorView x, TensorView bias, float factor)
   LLM_TP_CHECK(x.rows() == h.rows() && x.columns() == h.columns(), "add: shapes");
   if (!has_nothing(h))
     llm_tp::add(stream_->get(), rows_of(h), rows_of(x), vector_of(bias, h.columns()), factor);
+}
+void CudaBackend::add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
+                           TensorView weight, float eps) {
+  LLM_TP_CHECK(x.rows() == h.rows() && x.columns() == h.columns() && out.rows() == h.rows() &&
+                   out.columns() == h.columns(),
+               "add_norm: shapes");
+  if (!has_nothing(h))
+    llm_tp::add_norm(stream_->get(), rows_of(out), rows_of(h), rows_of(x), vector_of(bias, h.columns()),
+                     factor, vector_of(weight, h.columns()), eps);
 }
 void CudaBackend::scale(TensorView x, float factor) {
   if (!has_nothing(x)) llm_tp::scale(stream_->get(), rows_of(x), factor);

@@ -4,6 +4,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/handles.h"
+#include "kernels/cuda/heads.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/upload_pipe.h"
 #include "kernels/device.h"
@@ -49,11 +50,15 @@ class CudaBackend : public DeviceBackend {
   void linear_roots(TensorView out, TensorView x, const PackedWeight& w) override;
   void rope(TensorView x, TensorView cos_sin, int head_dim) override;
   void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) override;
+  void prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                     const Batch& batch) override;
   void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
               const HeadMap& heads, const AttentionOptions& options) override;
   void silu_mul(TensorView out, TensorView gate_up) override;
   void gelu_mul(TensorView out, TensorView gate_up) override;
   void add(TensorView h, TensorView x, TensorView bias, float factor) override;
+  void add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor, TensorView weight,
+                float eps) override;
   void scale(TensorView x, float factor) override;
   void soft_cap(TensorView x, float cap) override;
   void clear(TensorView x) override;
@@ -64,6 +69,8 @@ class CudaBackend : public DeviceBackend {
  private:
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                 const float* bias);
+  /// Adds keys and values, [T, KV heads * head_dim] each, to what prepare_heads() is to do.
+  void keep(HeadArguments& args, KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch);
 
   std::string description_;
   std::size_t shared_bytes_ = 0;  // that a block may have

@@ -1,5 +1,5 @@
-#include "kernels/cuda/device.cuh"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/residual.cuh"
 
 namespace llm_tp {
 namespace {
@@ -36,10 +36,8 @@ __global__ void gelu_mul_kernel(DeviceRows out, DeviceRows gate_up) {
 __global__ void add_kernel(DeviceRows h, DeviceRows x, const float* bias, float factor) {
   const std::int64_t i = own_column();
   if (i >= h.columns) return;
-  float added = x.data[blockIdx.y * x.stride + i];
-  if (bias != nullptr) added = added + bias[i];
-  float* const at = h.data + blockIdx.y * h.stride + i;
-  *at = *at + added * factor;
+  float* const row = h.data + blockIdx.y * h.stride;
+  row[i] = residual_sum(row, x.data + blockIdx.y * x.stride, bias, factor, i);
 }
 
 __global__ void scale_kernel(DeviceRows x, float factor) {

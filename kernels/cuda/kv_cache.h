@@ -17,9 +17,6 @@ struct DeviceCache {
   std::int64_t head_bytes = 0, page_bytes = 0;  // keys or values of a head of a page; a page
 };
 
-/// slots [rows] in device memory: page * page_tokens + token in the page.
-void write_kv(cudaStream_t stream, DeviceCache cache, int layer, DeviceRows k, DeviceRows v,
-              const std::int32_t* slots);
 /// pages [count]: from and to, in device memory.
 void copy_pages(cudaStream_t stream, DeviceCache cache, const int2* pages, std::int64_t count);
 

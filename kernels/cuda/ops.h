@@ -15,17 +15,17 @@ struct DeviceRows {
 // The ops of kernels/device.h, queued on a stream; shapes are checked by the caller and none is empty. Each
 // works on a row by itself: what a row gets depends on its own inputs alone.
 
-/// Each of the x.columns / width pieces of a row by itself, weight [width]. Partial sums of 256 interleaved
-/// runs by fma, folded by halves: another order than the CPU's. out may alias x.
-void rms_norm(cudaStream_t stream, DeviceRows out, DeviceRows x, std::int64_t width, const float* weight,
-              float epsilon);
+/// Partial sums of 256 interleaved runs by fma, folded by halves: another order than the CPU's. out may alias
+/// x.
+void rms_norm(cudaStream_t stream, DeviceRows out, DeviceRows x, const float* weight, float epsilon);
+/// add, then rms_norm of h. bias may be null.
+void add_norm(cudaStream_t stream, DeviceRows out, DeviceRows h, DeviceRows x, const float* bias,
+              float factor, const float* weight, float epsilon);
 /// out [heads, T]: 32 interleaved runs by fma, folded by halves.
 void head_squares(cudaStream_t stream, DeviceRows out, DeviceRows x);
 /// squares [heads, T] are added in order of the heads.
 void norm_by_squares(cudaStream_t stream, DeviceRows x, DeviceRows squares, std::int64_t width,
                      const float* weight, float epsilon);
-/// cos_sin: `rotary` columns. The second product is rounded, the first fused.
-void rope(cudaStream_t stream, DeviceRows x, DeviceRows cos_sin, int head_dim);
 void silu_mul(cudaStream_t stream, DeviceRows out, DeviceRows gate_up);
 void gelu_mul(cudaStream_t stream, DeviceRows out, DeviceRows gate_up);
 /// bias may be null.

@@ -21,19 +21,16 @@ Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, c
   options_ = {static_cast<float>(scale), shape.layer(layer).window, static_cast<float>(shape.attention_cap)};
 }
 
-void Attention::normalise(const StepContext& step, TensorView q, TensorView k) const {
+HeadSteps Attention::head_steps(const StepContext& step) const {
+  HeadSteps steps;
   if (norm_ == QueryKeyNorm::kHeads) {
-    step.ops.norm_heads(q, vector_of(weights_->query_norm, heads_.head_dim), epsilon_);
-    step.ops.norm_heads(k, vector_of(weights_->key_norm, heads_.head_dim), epsilon_);
+    steps.query_norm = vector_of(weights_->query_norm, heads_.head_dim);
+    steps.key_norm = vector_of(weights_->key_norm, heads_.head_dim);
+    steps.norm_epsilon = epsilon_;
   }
-  if (norm_ == QueryKeyNorm::kWhole)
-    whole_norm_.forward(step, q, k, vector_of(weights_->query_norm, q.columns()),
-                        vector_of(weights_->key_norm, k.columns()));
-}
-
-void Attention::rotate(const StepContext& step, TensorView qk) const {
-  if (rope_ == LayerRope::kMain) step.ops.rope(qk, step.angles, heads_.head_dim);
-  if (rope_ == LayerRope::kLocal) step.ops.rope(qk, step.local_angles, heads_.head_dim);
+  if (rope_ == LayerRope::kMain) steps.cos_sin = step.angles;
+  if (rope_ == LayerRope::kLocal) steps.cos_sin = step.local_angles;
+  return steps;
 }
 
 TensorView Attention::forward(const StepContext& step, TensorView x) const {
@@ -44,15 +41,15 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
   const TensorView qkv = TensorView::matrix(step.workspace.qkv.floats(), rows, columns);
   const TensorView attended = TensorView::matrix(step.workspace.attended.floats(), rows, q_columns);
   const TensorView q = qkv.column_range(0, q_columns),
-                   k = qkv.column_range(q_columns, q_columns + kv_columns),
-                   v = qkv.column_range(q_columns + kv_columns, columns);
+                   k = qkv.column_range(q_columns, q_columns + kv_columns);
   weights_->qkv.linear(step.ops, qkv, x, vector_of(weights_->qkv_bias, columns));
   if (step.adapters.any())
     step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::qkv, qkv, x);
-  normalise(step, q, k);
-  rotate(step, qkv.column_range(0, q_columns + kv_columns));
+  if (norm_ == QueryKeyNorm::kWhole)
+    whole_norm_.forward(step, q, k, vector_of(weights_->query_norm, q_columns),
+                        vector_of(weights_->key_norm, kv_columns));
   const KvStep& kv = step.kv[static_cast<std::size_t>(place_.group)];
-  step.ops.write_kv(*kv.cache, place_.layer, k, v, kv.batch);
+  step.ops.prepare_heads(qkv, heads_, head_steps(step), *kv.cache, place_.layer, kv.batch);
   step.ops.attend(attended, q, *kv.cache, place_.layer, kv.batch, heads_, options_);
 
   const TensorView roots = stack_of_roots(step, *weights_->output, rows);

@@ -14,8 +14,7 @@ class Attention {
   TensorView forward(const StepContext& step, TensorView x) const;
 
  private:
-  void normalise(const StepContext& step, TensorView q, TensorView k) const;
-  void rotate(const StepContext& step, TensorView qk) const;
+  HeadSteps head_steps(const StepContext& step) const;
 
   const LayerWeights* weights_;
   HeadMap heads_;

@@ -30,7 +30,8 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
   for (const RankShare& share : plan.ranks)
     vocabulary_ends_.push_back(static_cast<int>(share.vocab_rows.end));
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
-    layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i));
+    layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i),
+                         i + 1 < weights_.layers.size() ? &weights_.layers[i + 1] : nullptr);
 }
 
 void Decoder::embed(TensorView h, std::span<const TokenId> tokens) {
@@ -79,7 +80,8 @@ void Decoder::forward(std::span<const KvStep> kv, std::span<const AdapterRows> a
                          angles(rope_, workspace_.angles, batch),
                          local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{},
                          {adapters_ ? &*adapters_ : nullptr, adapters}};
-  for (const DecoderLayer& layer : layers_) layer.forward(step, h);
+  TensorView x = layers_.front().input(step, h);
+  for (const DecoderLayer& layer : layers_) x = layer.forward(step, h, x);
 }
 
 TensorView Decoder::final_states(std::span<const std::int32_t> rows) {

@@ -9,21 +9,34 @@ std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const ShardPla
   return GatedMlp(weights.mlp, shape.style.activation, layer);
 }
 
+TensorView normed_room(const StepContext& step, TensorView h) {
+  return TensorView::matrix(step.workspace.normed.floats(), h.rows(), h.columns());
+}
+
 }  // namespace
 
 DecoderLayer::DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank,
-                           const LayerWeights& weights, int layer)
+                           const LayerWeights& weights, int layer, const LayerWeights* next)
     : weights_(&weights),
+      next_(next),
       attention_(shape, plan, rank, weights, layer),
       mlp_(mlp_of(shape, plan, rank, weights, layer)),
       epsilon_(static_cast<float>(shape.norm_epsilon)),
       residual_scale_(static_cast<float>(shape.residual_scale)) {}
 
-void DecoderLayer::forward(const StepContext& step, TensorView h) const {
-  add(step, h, attention_.forward(step, normed(step, h, weights_->attention_norm)), weights_->output_bias,
-      weights_->attention_post_norm);
-  add(step, h, mlp(step, normed(step, h, weights_->mlp_norm)), weights_->mlp.down_bias,
-      weights_->mlp_post_norm);
+TensorView DecoderLayer::input(const StepContext& step, TensorView h) const {
+  const DeviceBuffer& norm = weights_->attention_norm;
+  if (norm.data() == nullptr) return h;
+  const TensorView x = normed_room(step, h);
+  step.ops.rms_norm(x, h, vector_of(norm, h.columns()), epsilon_);
+  return x;
+}
+
+TensorView DecoderLayer::forward(const StepContext& step, TensorView h, TensorView x) const {
+  x = add(step, h, attention_.forward(step, x), weights_->output_bias, weights_->attention_post_norm,
+          &weights_->mlp_norm);
+  return add(step, h, mlp(step, x), weights_->mlp.down_bias, weights_->mlp_post_norm,
+             next_ != nullptr ? &next_->attention_norm : nullptr);
 }
 
 TensorView DecoderLayer::mlp(const StepContext& step, TensorView x) const {
@@ -31,18 +44,18 @@ TensorView DecoderLayer::mlp(const StepContext& step, TensorView x) const {
   return std::get<GatedMlp>(mlp_).forward(step, x, step.sums.down);
 }
 
-TensorView DecoderLayer::normed(const StepContext& step, TensorView h, const DeviceBuffer& norm) const {
-  if (norm.data() == nullptr) return h;
-  const TensorView out = TensorView::matrix(step.workspace.normed.floats(), h.rows(), h.columns());
-  step.ops.rms_norm(out, h, vector_of(norm, h.columns()), epsilon_);
-  return out;
-}
-
-void DecoderLayer::add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
-                       const DeviceBuffer& norm) const {
+TensorView DecoderLayer::add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
+                             const DeviceBuffer& norm, const DeviceBuffer* next_norm) const {
   if (norm.data() != nullptr) step.ops.rms_norm(made, made, vector_of(norm, h.columns()), epsilon_);
   // The bias is added here, once: inside the partial outputs the sum over ranks would add it once per rank.
-  step.ops.add(h, made, vector_of(bias, h.columns()), residual_scale_);
+  const TensorView added = vector_of(bias, h.columns());
+  if (next_norm == nullptr || next_norm->data() == nullptr) {
+    step.ops.add(h, made, added, residual_scale_);
+    return h;
+  }
+  const TensorView x = normed_room(step, h);
+  step.ops.add_norm(x, h, made, added, residual_scale_, vector_of(*next_norm, h.columns()), epsilon_);
+  return x;
 }
 
 }  // namespace llm_tp

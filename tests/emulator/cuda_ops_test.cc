@@ -366,6 +366,8 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   const std::vector<TokenId> tokens{0};
   DeviceTensor row(cuda, std::vector<float>(32), 1);
   cuda.embed(row.view, tokens, *table, {0, 16});
+  DeviceTensor h(cuda, std::vector<float>(32), 1), normed(cuda, std::vector<float>(32), 1);
+  cuda.add_norm(normed.view, h.view, row.view, {}, 1.0f, h.vector(), 1e-5f);
   const auto cache = cuda.make_kv_cache({1, 1, 8, 2, 16, DType::kF16});
   const std::vector<PageId> first{0}, second{1};
   cuda.copy_pages(*cache, first, second);

@@ -36,7 +36,7 @@ WANTED = {
     r"attend_kernel<\d+>": ["HMMA", "LDSM", "EX2", "SHFL", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
-    r"(rms_norm|head_squares|write_kv)_kernel": ["SHFL"],
+    r"(rms_norm|add_norm|head_squares|prepare_heads)_kernel": ["SHFL"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
 KNOWN_LOCAL = {"attend_kernel<256>": 400, "attend_kernel<16>": 16}

@@ -1,0 +1,117 @@
+// Ops that the CUDA backend makes in one pass: against what they are made of, bit by bit, and against the
+// reference.
+#include <gtest/gtest.h>
+
+#include "device_tensor.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/reference/reference_backend.h"
+
+namespace llm_tp::testing {
+namespace {
+
+/// How an op of two is called: in one pass where the backend has one, or as the interface composes it.
+enum class Call { kFused, kComposed };
+
+void expect_near(const std::vector<float>& got, const std::vector<float>& want, double tolerance,
+                 const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(got[i], want[i], tolerance * (1.0 + std::fabs(want[i]))) << what << ", element " << i;
+}
+
+struct HeadsCase {
+  HeadMap heads;
+  std::int64_t rotary = 0;
+  bool norms = false;
+  DType dtype = DType::kF16;
+
+  /// Two sequences of one step, three and one rows, the second in the middle of a page: queries and keys as
+  /// they are left, then attention's output, which reads the pages.
+  std::vector<float> run(DeviceBackend& ops, Call call) const {
+    constexpr std::int64_t kRows = 4;
+    const std::int64_t queries = heads.query_heads.size() * heads.head_dim,
+                       columns = queries + 2 * heads.kv_heads.size() * heads.head_dim;
+    DeviceTensor qkv(ops, random_floats(kRows * columns, 1, 2.0f), kRows),
+        query_norm(ops, random_floats(heads.head_dim, 2), 1),
+        key_norm(ops, random_floats(heads.head_dim, 3), 1),
+        angles(ops, random_floats(kRows * std::max<std::int64_t>(rotary, 1), 4), kRows),
+        out(ops, std::vector<float>(static_cast<std::size_t>(kRows * queries)), kRows);
+    const auto cache =
+        ops.make_kv_cache({2, static_cast<int>(heads.kv_heads.size()), heads.head_dim, 4, 16, dtype});
+    const std::vector<TokenId> ids(kRows);
+    const std::vector<PageId> of_first{2}, of_second{3, 1};
+    const BatchSlice slices[] = {{0, 3, 0, of_first}, {3, 1, 18, of_second}};
+    const Batch batch{ids, {}, slices};
+    HeadSteps steps;
+    if (norms) steps = {query_norm.vector(), key_norm.vector(), 1e-5f};
+    if (rotary > 0) steps.cos_sin = angles.view;
+    if (call == Call::kFused)
+      ops.prepare_heads(qkv.view, heads, steps, *cache, 1, batch);
+    else
+      ops.DeviceBackend::prepare_heads(qkv.view, heads, steps, *cache, 1, batch);
+    std::vector<float> result = qkv.take();
+    // The second sequence sees its own row alone: earlier ones were never written.
+    ops.attend(out.view, qkv.view.column_range(0, queries), *cache, 1, batch, heads, {0.25f, 1});
+    const std::vector<float> attended = out.take();
+    result.insert(result.end(), attended.begin(), attended.end());
+    return result;
+  }
+};
+
+TEST(CudaFusions, HeadsArePreparedInOnePassAsStepByStep) {
+  CudaBackend cuda(0, 1);
+  ReferenceBackend exact;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kInt8, DType::kE4M3})
+    for (const HeadsCase& c : {HeadsCase{{{0, 6}, {0, 2}, 3, 16}, 16, true, dtype},
+                               HeadsCase{{{2, 7}, {0, 3}, 3, 40}, 24, true, dtype},
+                               HeadsCase{{{0, 1}, {0, 1}, 1, 128}, 128, false, dtype},
+                               HeadsCase{{{0, 4}, {0, 1}, 4, 72}, 0, true, dtype},
+                               HeadsCase{{{0, 2}, {0, 2}, 1, 256}, 256, true, dtype}}) {
+      const std::string what = std::string(name_of(dtype)) + ", head_dim " + std::to_string(c.heads.head_dim);
+      const std::vector<float> fused = c.run(cuda, Call::kFused);
+      EXPECT_EQ(bits_of(fused), bits_of(c.run(cuda, Call::kComposed))) << what;
+      // One step of int8 or fp8 may fall to the other side of a tie.
+      const bool coarse = dtype != DType::kF32;
+      expect_near(fused, c.run(exact, Call::kComposed), coarse ? 0.1 : 4e-6, what);
+    }
+}
+
+TEST(CudaFusions, ARankWithoutHeadsPreparesNothing) {
+  CudaBackend cuda(0, 1);
+  const auto cache = cuda.make_kv_cache({1, 0, 16, 4, 16, DType::kF16});
+  DeviceTensor qkv(cuda, {}, 0);
+  const std::vector<TokenId> ids(2);
+  const std::vector<PageId> pages{0};
+  const BatchSlice slice{0, 2, 0, pages};
+  cuda.prepare_heads(TensorView::matrix(qkv.view.data, DType::kF32, 2, 0, 0), {{3, 3}, {1, 1}, 3, 16}, {},
+                     *cache, 0, {ids, {}, {&slice, 1}});
+  cuda.synchronize();
+}
+
+TEST(CudaFusions, AResidualIsAddedAndNormedInOnePassAsInTwo) {
+  CudaBackend cuda(0, 1);
+  ReferenceBackend exact;
+  for (const std::int64_t width : {1, 37, 300, 1100})
+    for (const bool biased : {false, true}) {
+      const auto run = [&](DeviceBackend& ops, Call call) {
+        DeviceTensor h(ops, random_floats(3 * width, 1, 2.0f), 3), x(ops, random_floats(3 * width, 2), 3),
+            bias(ops, random_floats(width, 3), 1), weight(ops, random_floats(width, 4), 1),
+            out(ops, std::vector<float>(static_cast<std::size_t>(3 * width)), 3);
+        const TensorView added = biased ? bias.vector() : TensorView{};
+        if (call == Call::kFused)
+          ops.add_norm(out.view, h.view, x.view, added, 0.3f, weight.vector(), 1e-5f);
+        else
+          ops.DeviceBackend::add_norm(out.view, h.view, x.view, added, 0.3f, weight.vector(), 1e-5f);
+        std::vector<float> result = h.take();
+        const std::vector<float> normed = out.take();
+        result.insert(result.end(), normed.begin(), normed.end());
+        return result;
+      };
+      const std::vector<float> fused = run(cuda, Call::kFused);
+      EXPECT_EQ(bits_of(fused), bits_of(run(cuda, Call::kComposed))) << width;
+      expect_near(fused, run(exact, Call::kComposed), 6e-7, std::to_string(width));
+    }
+}
+
+}  // namespace
+}  // namespace llm_tp::testing
