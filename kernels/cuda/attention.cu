@@ -1,9 +1,8 @@
-#include "kernels/cuda/attention.h"
-
 #include <algorithm>
 #include <string>
 
 #include "base/error.h"
+#include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/kv_cache.cuh"
 
 namespace llm_tp {
@@ -17,39 +16,6 @@ constexpr __host__ __device__ int row_elements(int dim) { return dim + 8; }
 
 __host__ __device__ inline int parts_of(DType dtype) {
   return dtype == DType::kBF16 ? 1 : dtype == DType::kF16 ? 2 : 3;
-}
-
-/// The query heads of this rank that read KV head `head` of this rank.
-struct QueryHeads {
-  int first, count;
-};
-__device__ inline QueryHeads query_heads_of(const AttentionHeads& heads, int head) {
-  const int begin = (heads.kv_begin + head) * heads.group, end = begin + heads.group;
-  const int from = begin > heads.query_begin ? begin : heads.query_begin;
-  const int to = end < heads.query_end ? end : heads.query_end;
-  return {from - heads.query_begin, to - from};
-}
-
-/// Softmax state of a run of keys: largest score, sum of weights relative to it.
-struct Softmax {
-  float largest, weights;
-};
-constexpr float kNone = -INFINITY;
-
-/// Joins the state of the next chunk; the sums that belong to them become before * sums + after * next.
-__device__ inline void merge(Softmax& state, Softmax next, float& before, float& after) {
-  if (next.largest == kNone) {
-    before = 1.0f;
-    after = 0.0f;
-    return;
-  }
-  const float largest = fmaxf(state.largest, next.largest);
-  before = fast_exp2(state.largest - largest);
-  after = fast_exp2(next.largest - largest);
-  state = {largest, fmaf(next.weights, after, state.weights * before)};
-}
-__device__ inline float merged(float sum, float before, float next, float after) {
-  return after == 0.0f ? sum : fmaf(next, after, sum * before);
 }
 
 /// One block: all rows of an item of one KV head. A warp has 16 of them.
@@ -128,27 +94,29 @@ class Attention {
     }
   }
 
-  /// 32 keys or values from the pages, in parts; zeros where no token was written yet and
-  /// where pages were given back.
+  /// 32 keys or values from the pages, in parts; zeros where no token was written yet and where pages were
+  /// given back. A thread has runs of eight numbers.
   __device__ void load_tile(int first_key, int values) {
+    constexpr int kRuns = kDim / 8;
     const int written = item_.first_position + item_.rows;
-    for (int i = static_cast<int>(threadIdx.x); i < kKeyTile * kDim; i += static_cast<int>(blockDim.x)) {
-      const int key = i / kDim, d = i % kDim, position = first_key + key;
+    for (int i = static_cast<int>(threadIdx.x); i < kKeyTile * kRuns; i += static_cast<int>(blockDim.x)) {
+      const int key = i / kRuns, d = i % kRuns * 8, position = first_key + key;
       const int page_number = position / args_.cache.page_tokens - item_.pages_before;
-      float value = 0.0f;
-      if (position < written && page_number >= 0 && d < args_.cache.head_dim) {
+      float numbers[8] = {};
+      if (position < written && page_number >= 0) {
         const std::int64_t page = args_.pages[item_.first_page + page_number];
-        value =
-            cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
-                .number(d);
+        cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
+            .eight_numbers(d, args_.cache.head_dim, numbers);
       }
-      std::uint32_t parts[3];
-      split_bf16(value, parts);
-      // Each number of parts by a constant: an array with an unknown index would lie in memory.
+      std::uint32_t parts[4][3];
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) split_pair(numbers[2 * pair], numbers[2 * pair + 1], parts[pair]);
+        // Each number of parts by a constant: an array with an unknown index would lie in memory.
 #pragma unroll
       for (int p = 0; p < 3; ++p)
         if (p < kv_parts_)
-          keys_[(p * kKeyTile + key) * row_elements(kDim) + d] = static_cast<unsigned short>(parts[p]);
+          *reinterpret_cast<uint4*>(keys_ + (p * kKeyTile + key) * row_elements(kDim) + d) =
+              uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
     }
   }
 
@@ -323,30 +291,6 @@ __global__ void __launch_bounds__(128) attend_kernel(AttentionArguments args) {
   if (block.has_work()) block.run();
 }
 
-/// One thread an element of a slice's rows; KV heads in blockIdx.y.
-__global__ void merge_chunks_kernel(AttentionArguments args, int block_rows) {
-  const AttentionMerge item = args.merges[blockIdx.x];
-  const int head = static_cast<int>(blockIdx.y), dim = args.cache.head_dim;
-  const QueryHeads heads = query_heads_of(args.heads, head);
-  for (int e = static_cast<int>(threadIdx.x); e < item.rows * heads.count * dim;
-       e += static_cast<int>(blockDim.x)) {
-    const int query = e / dim, d = e % dim;
-    Softmax state{kNone, 0.0f};
-    float sum = 0.0f;
-    for (int p = 0; p < item.partials; ++p) {
-      const std::int64_t at =
-          (std::int64_t{item.first_partial + p} * args.cache.heads + head) * block_rows + query;
-      const float2 next = args.partial_state[at];
-      float before = 1.0f, after = 0.0f;
-      merge(state, {next.x, next.y}, before, after);
-      sum = merged(sum, before, args.partial_sums[at * dim + d], after);
-    }
-    const std::int64_t row = item.first_row + query / heads.count;
-    args.out.data[row * args.out.stride + (heads.first + query % heads.count) * dim + d] =
-        sum / state.weights;
-  }
-}
-
 int padded_dim(int head_dim) {
   for (const int dim : {16, 32, 64, 128, 256})
     if (head_dim <= dim) return dim;
@@ -402,10 +346,7 @@ void attend(cudaStream_t stream, const AttentionArguments& args, const Attention
     default:
       launch_attend<256>(stream, args, grid, block_rows, shared_bytes_at_most);
   }
-  if (!plan.merges.empty())
-    LLM_TP_LAUNCH(merge_chunks_kernel,
-                  dim3(static_cast<unsigned>(plan.merges.size()), static_cast<unsigned>(args.cache.heads)),
-                  128, 0, stream, args, block_rows);
+  if (!plan.merges.empty()) merge_chunks(stream, args, plan, block_rows);
 }
 
 }  // namespace llm_tp

@@ -68,4 +68,8 @@ std::int64_t partial_state_bytes(const AttentionPlan& plan, const DeviceCache& c
 void attend(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan, int block_rows,
             std::size_t shared_bytes_at_most);
 
+/// The second kernel of attend(): partials of the plan's slices, merged in order.
+void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan,
+                  int block_rows);
+
 }  // namespace llm_tp

@@ -25,6 +25,38 @@ struct CacheVector {
     const std::uint32_t bits = reinterpret_cast<const unsigned short*>(numbers)[d];
     return dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
   }
+  /// Numbers d to d + 7, d a multiple of 8; zeros from dim on. The same as number() one by one, by loads of
+  /// up to 16 bytes where vectors lie at multiples of them.
+  __device__ void eight_numbers(int d, int dim, float (&out)[8]) const {
+    const int bytes = 8 * number_bytes(dtype);
+    const unsigned char* const at = numbers + std::int64_t{d} * number_bytes(dtype);
+    if (d + 8 > dim || reinterpret_cast<std::uintptr_t>(at) % (bytes < 16 ? bytes : 16) != 0) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) out[i] = d + i < dim ? number(d + i) : 0.0f;
+    } else if (dtype == DType::kF32) {
+      const float4 low = reinterpret_cast<const float4*>(at)[0],
+                   high = reinterpret_cast<const float4*>(at)[1];
+      memcpy(out, &low, 16);
+      memcpy(out + 4, &high, 16);
+    } else if (has_scales(dtype)) {
+      const uint2 codes = *reinterpret_cast<const uint2*>(at);
+      const float own_scale = *scale;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const std::uint32_t code = (i < 4 ? codes.x : codes.y) >> i % 4 * 8 & 0xffu;
+        out[i] = own_scale * (dtype == DType::kInt8 ? static_cast<float>(static_cast<signed char>(code))
+                                                    : e4m3_value(code));
+      }
+    } else {
+      const uint4 pairs = *reinterpret_cast<const uint4*>(at);
+      const std::uint32_t words[4] = {pairs.x, pairs.y, pairs.z, pairs.w};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const std::uint32_t bits = words[i / 2] >> i % 2 * 16 & 0xffffu;
+        out[i] = dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
+      }
+    }
+  }
   /// own_scale: what was put into *scale.
   __device__ void set(int d, float x, float own_scale) const {
     const float over_scale = own_scale > 0.0f ? x / own_scale : 0.0f;

@@ -141,8 +141,9 @@ constexpr int kStageSteps = 4;
 constexpr int kStageBytes = kManyTiles * kStageSteps * kOperandParts * 32 * 8;
 
 /// Many tokens: a warp has 16 rows and 32 tokens and walks all leaves; the operand passes through shared
-/// memory, two stages of 64 columns in turn. Sums of subtrees that wait for their right half lie in shared
-/// memory, a thread's own.
+/// memory, two stages of 64 columns in turn, and the weights of the next stage are asked for before this
+/// one's are multiplied. Sums of subtrees that wait for their right half lie in shared memory, a thread's
+/// own.
 template <DType kType>
 __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) {
   using Unit = WeightUnit<kType>;
@@ -175,6 +176,15 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
     }
   };
 
+  constexpr int kStageUnits = kStageSteps / Unit::kTilesOfUnit;
+  Unit units[kStageUnits], next_units[kStageUnits];
+  const auto load_units = [&](Unit(&to)[kStageUnits], int stage) {
+#pragma unroll
+    for (int i = 0; i < kStageUnits; ++i)
+      if (const int u = stage * kStageUnits + i; has_rows && u < weight.units)
+        to[i].load(tiles + std::int64_t{u} * Unit::kBytes, lane);
+  };
+
   float sums[kManyTiles][4] = {};
   int leaf = 0, root = 0;
   const auto end_leaf = [&] {
@@ -197,24 +207,23 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
   const int stages = (weight.step_count + kStageSteps - 1) / kStageSteps;
   start_stage(0);
   commit_copies();
+  load_units(units, 0);
   for (int stage = 0; stage < stages; ++stage) {
     if (stage + 1 < stages) start_stage(stage + 1);
     commit_copies();
+    load_units(next_units, stage + 1);
     wait_for_copies<1>();
     __syncthreads();
     if (has_rows) {
       const auto* const operand = reinterpret_cast<const uint2*>(shared + stage % 2 * kStageBytes) + lane;
-      const int first = stage * (kStageSteps / Unit::kTilesOfUnit);
-      const int last = weight.units - first < kStageSteps / Unit::kTilesOfUnit
-                           ? weight.units
-                           : first + kStageSteps / Unit::kTilesOfUnit;
-      for (int u = first; u < last; ++u) {
-        Unit unit;
-        unit.load(tiles + std::int64_t{u} * Unit::kBytes, lane);
-        unit.multiply(
+#pragma unroll
+      for (int i = 0; i < kStageUnits; ++i) {
+        const int u = stage * kStageUnits + i;
+        if (u >= weight.units) break;
+        units[i].multiply(
             sums,
             [&](int step, int n, int part) {
-              const int at = (u - first) * Unit::kTilesOfUnit + step;
+              const int at = i * Unit::kTilesOfUnit + step;
               return operand[((n * kStageSteps + at) * kOperandParts + part) * 32];
             },
             [&](int n, int j) {
@@ -225,6 +234,8 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
       }
     }
     __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kStageUnits; ++i) units[i] = next_units[i];
   }
   wait_for_copies<0>();
 }

@@ -59,7 +59,10 @@ inline TensorView stack_of_roots(const StepContext& step, const PackedWeight& we
 }
 
 /// The sum of all ranks' partial outputs [R, rows, H]: [rows, H] in the workspace, the same on every rank.
+/// Valid until the next call of stack_of_roots() or this.
 inline TensorView sum_over_ranks(const StepContext& step, TensorView mine, const TreeParts& parts) {
+  if (step.ranks.world() == 1 && parts.total_roots() == 1)  // the one root is the sum
+    return TensorView::matrix(mine.data, mine.dtype, mine.shape[1], mine.columns(), mine.row_stride);
   const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), mine.shape[1], mine.columns());
   step.ranks.sum_tree(summed, mine, parts);
   return summed;

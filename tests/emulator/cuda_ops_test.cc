@@ -133,6 +133,7 @@ TEST_F(CudaOps, Attention) {
   };
   const Shape shapes[] = {{{{0, 6}, {0, 2}, 3, 8}, 0, 70},
                           {{{0, 4}, {0, 4}, 1, 24}, 0, 33},
+                          {{{0, 4}, {0, 2}, 2, 20}, 0, 33},  // runs of eight end inside, at odd places
                           {{{5, 9}, {1, 3}, 3, 64}, 17, 40},
                           {{{0, 8}, {0, 1}, 8, 80}, 0, 20}};
   for (const Shape& shape : shapes)

@@ -31,15 +31,15 @@ COLUMNS = ["registers", "local", "shared", *COUNTED, "ahead"]
 WANTED = {
     r"linear_few_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "ahead", "BAR"],
     r"linear_few_kernel<Q4_[01]>": ["HMMA", "LDG64", "ahead", "BAR"],
-    r"linear_many_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "LDGSTS", "BAR"],
-    r"linear_many_kernel<Q4_[01]>": ["HMMA", "LDG64", "LDGSTS", "BAR"],
-    r"attend_kernel<\d+>": ["HMMA", "LDSM", "EX2", "SHFL", "BAR"],
+    r"linear_many_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
+    r"linear_many_kernel<Q4_[01]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
+    r"attend_kernel<\d+>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
     r"(rms_norm|add_norm|head_squares|prepare_heads)_kernel": ["SHFL"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
-KNOWN_LOCAL = {"attend_kernel<256>": 400, "attend_kernel<16>": 16}
+KNOWN_LOCAL = {"attend_kernel<256>": 424, "linear_many_kernel<F32>": 8, "linear_many_kernel<Q4_1>": 8}
 
 
 def find_cuobjdump(build):
