@@ -153,7 +153,7 @@ def faults():
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4", "--ignore-eos",
                 "--device", "cuda"]
     layers = json.loads((HARBOUR / "hf/config.json").read_text())["num_hidden_layers"]
-    in_step_2 = f"write_kv_kernel,{2 * layers + 1}"
+    in_step_2 = f"prepare_heads_kernel,{2 * layers + 1}"
     on_rank_1 = [MPIRUN, "--oversubscribe", "-np", "1", *generate, ":", "-np", "1", "env", f"EMULATED_FAULT={in_step_2}", *generate]
     texts = ("an illegal memory access", "kernels on their way, embed_kernel to ")
     ends("a kernel that fails", generate, 69, f"rank 0 on {host}: step 2: CUDA, device 0 (emulated GPU): ", *texts, EMULATED_FAULT=in_step_2)
