@@ -276,7 +276,7 @@ HttpReply Api::refusal(int status, const std::string& message) {
 }
 
 HttpReply Api::reply_of(const LiveCall& call) {
-  switch (call.end()) {
+  switch (*call.end()) {
     case JobEnd::kDone:
       return {200, call.answer().body(), "application/json", {{"X-Request-Id", call.call().id}}};
     case JobEnd::kTimedOut:

@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "serve/answer.h"
 #include "serve/api_error.h"
 #include "serve/batch_line.h"
+#include "serve/call_in_flight.h"
 #include "serve/json_text.h"
 
 namespace llm_tp {
@@ -33,41 +33,17 @@ class NoMeter : public CallMeter {
 }  // namespace
 
 /// One line while it runs.
-class BatchJob::Answering : public JobListener {
+class BatchJob::Answering : public CallInFlight {
  public:
   Answering(std::int64_t line, std::string custom_id, Call call, const ServedModel& model, CallMeter& meter)
-      : line_(line),
-        custom_id_(std::move(custom_id)),
-        call_(std::move(call)),
-        answer_(call_, model),
-        clock_(meter, call_.choices()) {}
-  bool progress(std::size_t request, const Progress& progress) override {
-    const std::size_t choice = answer_.push(request, progress).choice;
-    if (progress.new_token) clock_.token(choice);
-    return !answer_.finished(choice);
-  }
-  void over(JobEnd end, const std::string& reason) override {
-    end_ = end, reason_ = reason;
-    clock_.over(end == JobEnd::kDone, answer_.usage());
-  }
-
-  const std::vector<Request>& call_requests() const noexcept { return call_.requests; }
-  const std::optional<JobEnd>& end() const noexcept { return end_; }
-  const std::string& reason() const noexcept { return reason_; }
-  const Answer& answer() const noexcept { return answer_; }
+      : CallInFlight(std::move(call), model, meter), line_(line), custom_id_(std::move(custom_id)) {}
   std::int64_t line() const noexcept { return line_; }
   const std::string& custom_id() const noexcept { return custom_id_; }
-  std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(call_.choices()); }
-  JobId id = 0;
+  std::int64_t sequences() const noexcept { return static_cast<std::int64_t>(call().choices()); }
 
  private:
   std::int64_t line_;
   std::string custom_id_;
-  Call call_;
-  Answer answer_;
-  CallClock clock_;
-  std::optional<JobEnd> end_;
-  std::string reason_;
 };
 
 BatchJob::BatchJob(const BatchConfig& config, JobIdentity identity)
@@ -136,10 +112,10 @@ bool BatchJob::start_next(EngineService& service, const ServedModel& model) {
       auto answering = std::make_shared<Answering>(line, custom_id, model.prepare(std::move(request), seed),
                                                    model, *meter_);
       Job job;
-      job.requests = answering->call_requests();
+      job.requests = answering->call().requests;
       job.listener = answering;
       running_sequences_ += answering->sequences();
-      answering->id = service.submit(std::move(job));
+      answering->job = service.submit(std::move(job));
       running_.push_back(std::move(answering));
       return true;
     } catch (const ApiError& error) {
@@ -220,7 +196,7 @@ BatchSummary BatchJob::run(EngineService& service, const ServedModel& model, std
                  std::to_string(config_.drain_time) + " s");
       }
     } else if (Clock::now() - *stopping >= seconds(config_.drain_time)) {
-      for (const auto& one : running_) service.cancel(one->id);
+      for (const auto& one : running_) service.cancel(one->job);
     }
     // Enough lines wait for the engine never to run dry, and no more: memory stays bounded.
     while (more && !stopping && running_sequences_ < 2 * most_sequences) more = start_next(service, model);

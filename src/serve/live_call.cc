@@ -4,27 +4,16 @@
 
 namespace llm_tp {
 
-LiveCall::LiveCall(Call call, const ServedModel& model, CallMeter& meter)
-    : call_(std::move(call)), answer_(call_, model), clock_(meter, call_.choices()) {}
-
-bool LiveCall::progress(std::size_t request, const Progress& progress) {
-  AnswerPiece piece = answer_.push(request, progress);
-  if (progress.new_token) clock_.token(piece.choice);
-  const bool goes_on = !answer_.finished(piece.choice);
-  if (call_.request.stream) {
-    {
-      const std::lock_guard lock(mutex_);
-      news_.pieces.push_back(std::move(piece));
-    }
-    tell();
+void LiveCall::has_grown(AnswerPiece&& piece) {
+  if (!call().request.stream) return;
+  {
+    const std::lock_guard lock(mutex_);
+    news_.pieces.push_back(std::move(piece));
   }
-  return goes_on;
+  tell();
 }
 
-void LiveCall::over(JobEnd end, const std::string& reason) {
-  end_ = end;
-  reason_ = reason;
-  clock_.over(end == JobEnd::kDone, answer_.usage());
+void LiveCall::is_over() {
   {
     const std::lock_guard lock(mutex_);
     news_.over = true;

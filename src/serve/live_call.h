@@ -1,24 +1,18 @@
 #pragma once
 #include <functional>
 #include <mutex>
-#include <string>
 #include <vector>
 
-#include "engine/service.h"
-#include "serve/answer.h"
-#include "serve/call_clock.h"
+#include "serve/call_in_flight.h"
 
 namespace llm_tp {
 
-/// A call while it runs: the engine's thread puts in what happens, the server's takes it out. What waits is
-/// bounded by the answer itself, so a slow reader holds up nobody.
-class LiveCall : public JobListener {
+/// A call of the server: the engine's thread puts in what happens, the server's takes it out. What waits is
+/// bounded by the answer itself, so a slow reader holds up nobody. Once over, the server's thread may use all
+/// of CallInFlight.
+class LiveCall : public CallInFlight {
  public:
-  LiveCall(Call call, const ServedModel& model, CallMeter& meter);
-
-  // The engine's thread:
-  bool progress(std::size_t request, const Progress& progress) override;
-  void over(JobEnd end, const std::string& reason) override;
+  using CallInFlight::CallInFlight;
 
   // The server's thread:
   /// `wake` is called on the engine's thread when there is something new after take().
@@ -28,24 +22,11 @@ class LiveCall : public JobListener {
     bool over = false;
   };
   News take();
-  JobId job = 0;  // once it was handed to the engine
-  const Call& call() const noexcept { return call_; }
-  // Once over:
-  JobEnd end() const noexcept { return end_; }
-  const std::string& reason() const noexcept { return reason_; }
-  const Answer& answer() const noexcept { return answer_; }
-  double seconds() const { return clock_.seconds(); }
-  std::optional<double> seconds_to_first_token() const { return clock_.seconds_to_first_token(); }
 
  private:
+  void has_grown(AnswerPiece&& piece) override;
+  void is_over() override;
   void tell();
-
-  const Call call_;
-  // The engine's thread, and once over the server's:
-  Answer answer_;
-  CallClock clock_;
-  JobEnd end_ = JobEnd::kDone;
-  std::string reason_;
 
   std::mutex mutex_;
   News news_;
