@@ -37,16 +37,16 @@ using std::chrono::seconds;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kMostHeaderBytes = 16384;
 constexpr seconds kLingerTime{2};
-constexpr std::size_t kWorkers = 2;
+constexpr std::size_t kShortBody = 65536;
 
 /// What the sessions of a server share. The server's thread alone uses it, but for what it hands to workers:
-/// bodies are read and tokenized there, so that a long one holds up nobody's stream.
+/// bodies are read and tokenized there, so that they hold up nobody's stream, and long ones no short one.
 struct SessionHost {
   SessionHost(const ServeConfig& serve_config, Api& served) : config(serve_config), api(served) {}
   const ServeConfig config;
   Api& api;
   asio::io_context io{1};
-  asio::thread_pool workers{kWorkers};
+  asio::thread_pool short_work{1}, long_work{1};
   std::int64_t open = 0;  // connections
   bool finishing = false;
   std::vector<beast::tcp_stream*> idle;  // connections that wait for a request
@@ -290,7 +290,8 @@ asio::awaitable<Api::Outcome> HttpSession<Stream>::handle(HttpRequest request) {
   const auto work = [this, &request]() -> asio::awaitable<Api::Outcome> {
     co_return host_.api.handle(request);
   };
-  co_return co_await asio::co_spawn(host_.workers, work, asio::use_awaitable);
+  asio::thread_pool& worker = request.body.size() <= kShortBody ? host_.short_work : host_.long_work;
+  co_return co_await asio::co_spawn(worker, work, asio::use_awaitable);
 }
 
 /// Returns whether the connection goes on.

@@ -181,23 +181,29 @@ class HeldTokenizer : public Tokenizer {
   std::unique_ptr<Tokenizer> inner_;
 };
 
-TEST(HttpServer, ATextThatTakesLongToTokenizeHoldsUpNobodyElse) {
+TEST(HttpServer, ALongTextThatIsBeingTokenizedHoldsUpNoShortOne) {
   ModelFiles files = ModelFiles::open(harbour(), true);
   auto owned = std::make_unique<HeldTokenizer>(std::move(files.tokenizer));
   HeldTokenizer& tokenizer = *owned;
   files.tokenizer = std::move(owned);
+  ServeConfig config = config_of_test();
+  config.max_body = 1 << 20;
+  const std::string room(100000, ' ');  // what makes a body a long one
   with_server(
-      config_of_test(), 4,
+      config, 4,
       [&](std::uint16_t port, EngineService&) {
         HttpClient slow(port);
-        slow.send(post("/v1/completions", R"({"prompt":"wait","max_tokens":2})"));
+        slow.send(post("/v1/completions", R"({"prompt":"wait","max_tokens":2})" + room));
         tokenizer.entered.get_future().wait();
+        HttpClient behind(port);
+        behind.send(post("/v1/completions", R"({"prompt":"The gull","max_tokens":4})" + room));
         EXPECT_EQ(status_of(ask(port, get("/health"))), "200");
         const std::string events =
             ask(port, post("/v1/completions", R"({"prompt":"The gull","max_tokens":3,"stream":true})"));
         EXPECT_NE(events.find("[DONE]"), std::string::npos) << events;
         tokenizer.go_on.set_value();
         EXPECT_EQ(body_of(slow.read_to_end())["usage"]["completion_tokens"], 2);
+        EXPECT_EQ(body_of(behind.read_to_end())["usage"]["completion_tokens"], 4);
       },
       harbour(), &files);
   EXPECT_TRUE(tokenizer.in_time) << "others waited for it";
