@@ -4,7 +4,6 @@
 #include <numbers>
 
 #include "kernels/cuda/cuda_weight.h"
-#include "kernels/cuda/device_factory.h"
 #include "kernels/vector_codes.h"
 
 namespace llm_tp {
@@ -88,8 +87,9 @@ std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int device, int packing_threads)
-    : stream_((check_cuda(cudaSetDevice(device), "cudaSetDevice"), std::make_shared<CudaStream>())),
+CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens)
+    : many_tokens_(many_tokens),
+      stream_((check_cuda(cudaSetDevice(device), "cudaSetDevice"), std::make_shared<CudaStream>())),
       pool_(packing_threads),
       pipe_(*stream_, wait_),
       operand_(stream_->get()),
@@ -215,7 +215,8 @@ void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView 
                "linear: shapes");
   const DeviceWeight& weight = own(w).device();
   DeviceOperand operand{rows_of(x), operand_tiles(out.rows)};
-  if (const std::int64_t bytes = operand_bytes(weight, out.rows))
+  if (many_tokens_ == ManyTokensAs::kBf16) operand.part_count = 1;
+  if (const std::int64_t bytes = operand_bytes(weight, out.rows, operand.part_count))
     operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
   if (const std::int64_t bytes = block_sum_bytes(weight, out.rows))
     operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
@@ -391,8 +392,8 @@ void CudaBackend::copy_pages(KvCache& cache, std::span<const PageId> from, std::
                      std::ssize(pages));
 }
 
-std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads) {
-  return std::make_unique<CudaBackend>(device, packing_threads);
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens) {
+  return std::make_unique<CudaBackend>(device, packing_threads, many_tokens);
 }
 
 }  // namespace llm_tp

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/device_factory.h"
 #include "kernels/cuda/handles.h"
 #include "kernels/cuda/heads.h"
 #include "kernels/cuda/linear.h"
@@ -17,7 +18,7 @@ namespace llm_tp {
 class CudaBackend : public DeviceBackend {
  public:
   /// packing_threads: of the host, the calling one among them. Errors: kUnavailable.
-  CudaBackend(int device, int packing_threads);
+  CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens = ManyTokensAs::kF32);
   ~CudaBackend() override;
 
   // For what queues work of its own between the ops: comm/nccl.
@@ -74,6 +75,7 @@ class CudaBackend : public DeviceBackend {
 
   std::string description_;
   std::size_t shared_bytes_ = 0;  // that a block may have
+  ManyTokensAs many_tokens_;
   std::shared_ptr<CudaStream> stream_;
   DeviceWait wait_;
   ThreadPool pool_;

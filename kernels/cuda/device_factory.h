@@ -30,8 +30,12 @@ bool cuda_is_built();
 /// "13.0", the CUDA runtime this program was built with; empty in a build without CUDA.
 std::string cuda_build_version();
 
+/// What products of more than 16 tokens take of activations: f32 numbers whole, or rounded to bf16, which is
+/// a third of the work. Fewer tokens are always whole: weights are what their time goes to.
+enum class ManyTokensAs : std::uint8_t { kF32, kBf16 };
+
 /// DeviceBackend on GPU number `device`. One thread calls it. Errors: kUnavailable where there is no such
 /// device or the driver refuses it.
-std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads);
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens);
 
 }  // namespace llm_tp

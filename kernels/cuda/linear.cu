@@ -64,6 +64,21 @@ __device__ inline float4 load_step(const float* at, int left) {
   return {left > 0 ? at[0] : 0.0f, left > 1 ? at[1] : 0.0f, left > 8 ? at[8] : 0.0f, left > 9 ? at[9] : 0.0f};
 }
 
+/// What a lane of few tokens' product holds of a unit's steps, in parts.
+template <int kSteps>
+struct SplitNumbers {
+  static constexpr int kParts = kOperandParts;
+  std::uint32_t low[kSteps][kParts], high[kSteps][kParts];
+  __device__ SplitNumbers(const float4 (&numbers)[kSteps]) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      split_pair(numbers[s].x, numbers[s].y, low[s]);
+      split_pair(numbers[s].z, numbers[s].w, high[s]);
+    }
+  }
+  __device__ uint2 operator()(int step, int, int part) const { return {low[step][part], high[step][part]}; }
+};
+
 /// Few tokens: a block has 16 rows and 8 tokens; its warps share the leaves, whose sums meet in shared
 /// memory. A warp asks for a run of units before it multiplies the run before.
 template <DType kType>
@@ -99,18 +114,8 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
     for (int i = 0; i < kRunUnits; ++i) {
       const int u = run.first + i;
       if (u >= run.end) break;
-      std::uint32_t low[kSteps][kOperandParts], high[kSteps][kOperandParts];
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        split_pair(numbers[i][s].x, numbers[i][s].y, low[s]);
-        split_pair(numbers[i][s].z, numbers[i][s].w, high[s]);
-      }
-      units[i].multiply(
-          sums,
-          [&](int step, int, int part) {
-            return uint2{low[step][part], high[step][part]};
-          },
-          [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
+      units[i].multiply(sums, SplitNumbers<kSteps>(numbers[i]),
+                        [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
     }
     if (next.leaf != run.leaf)
       for (int i = 0; i < 4; ++i) {
@@ -138,15 +143,26 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
 
 constexpr int kManyTiles = kTokenTilesTogether, kManyNumbers = kManyTiles * 4;
 constexpr int kStageSteps = 4;
-constexpr int kStageBytes = kManyTiles * kStageSteps * kOperandParts * 32 * 8;
+constexpr __host__ __device__ int stage_bytes(int parts) { return kManyTiles * kStageSteps * parts * 32 * 8; }
+
+/// A lane's operand in a stage: [token tile][step][part][lane]. at: the lane's first of the unit's steps.
+template <int kPartCount>
+struct StageOperand {
+  static constexpr int kParts = kPartCount;
+  const uint2* at;
+  __device__ uint2 operator()(int step, int n, int part) const {
+    return at[((n * kStageSteps + step) * kParts + part) * 32];
+  }
+};
 
 /// Many tokens: a warp has 16 rows and 32 tokens and walks all leaves; the operand passes through shared
 /// memory, two stages of 64 columns in turn, and the weights of the next stage are asked for before this
 /// one's are multiplied. Sums of subtrees that wait for their right half lie in shared memory, a thread's
 /// own.
-template <DType kType>
+template <DType kType, int kParts>
 __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) {
   using Unit = WeightUnit<kType>;
+  constexpr int kStageBytes = stage_bytes(kParts);
   LLM_TP_DYNAMIC_SHARED(shared);
   const DeviceWeight& weight = args.weight;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -165,10 +181,10 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
   const auto start_stage = [&](int stage) {
     const int first = stage * kStageSteps;
     const int left = weight.step_count - first;
-    const int pieces = (left < kStageSteps ? left : kStageSteps) * kOperandParts * 16;  // of 16 bytes, a tile
+    const int pieces = (left < kStageSteps ? left : kStageSteps) * kParts * 16;  // of 16 bytes, a tile
     for (int n = 0; n < kManyTiles; ++n) {
       const auto* const from = reinterpret_cast<const uint4*>(
-          args.operand.parts + ((first_token_tile + n) * weight.step_count + first) * kOperandParts * 32);
+          args.operand.parts + ((first_token_tile + n) * weight.step_count + first) * kParts * 32);
       auto* const to =
           reinterpret_cast<uint4*>(shared + stage % 2 * kStageBytes + n * (kStageBytes / kManyTiles));
       for (int i = static_cast<int>(threadIdx.x); i < pieces; i += static_cast<int>(blockDim.x))
@@ -221,12 +237,7 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
         const int u = stage * kStageUnits + i;
         if (u >= weight.units) break;
         units[i].multiply(
-            sums,
-            [&](int step, int n, int part) {
-              const int at = i * Unit::kTilesOfUnit + step;
-              return operand[((n * kStageSteps + at) * kOperandParts + part) * 32];
-            },
-            [&](int n, int j) {
+            sums, StageOperand<kParts>{operand + i * Unit::kTilesOfUnit * kParts * 32}, [&](int n, int j) {
               return args.operand
                   .block_sums[((first_token_tile + n) * weight.units + u) * 8 + tile_token(lane, j)];
             });
@@ -255,15 +266,15 @@ void launch_few(cudaStream_t stream, const LinearArguments& args, std::size_t mo
   launch("linear_few_kernel", kernel, grid, 32 * kFewWarps, bytes, stream, args);
 }
 
-template <DType kType>
+template <DType kType, int kParts>
 void launch_many(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
   const auto bytes_with = [&](int warps) {
-    return 2 * kStageBytes +
+    return 2 * stage_bytes(kParts) +
            static_cast<std::size_t>(warps * 32 * args.weight.deepest_level * kManyNumbers) * 4;
   };
   int warps = 8;
   while (warps > 1 && bytes_with(warps) > most) warps /= 2;
-  const auto kernel = linear_many_kernel<kType>;
+  const auto kernel = linear_many_kernel<kType, kParts>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
              "cudaFuncSetAttribute");
@@ -277,8 +288,10 @@ template <DType kType>
 void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
   if (args.out.rows <= kFewTokens)
     launch_few<kType>(stream, args, most);
+  else if (args.operand.part_count == 1)
+    launch_many<kType, 1>(stream, args, most);
   else
-    launch_many<kType>(stream, args, most);
+    launch_many<kType, kOperandParts>(stream, args, most);
 }
 
 }  // namespace

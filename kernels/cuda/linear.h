@@ -25,6 +25,7 @@ struct DeviceOperand {
   DeviceRows x;                 // [T, columns of the weight]
   std::int32_t tiles = 0;       // of 8 tokens
   uint2* parts = nullptr;       // of many tokens, else null
+  std::int32_t part_count = 3;  // or 1: x is rounded to bf16, for products of many tokens
   float* block_sums = nullptr;  // [tile][block of 32 columns][token]: for weights with minima, else null
 };
 
@@ -34,7 +35,7 @@ constexpr int kTokenTilesTogether = 4;  // beyond: tiles of tokens a warp keeps
 /// Tiles of tokens that an operand of so many tokens has.
 std::int32_t operand_tiles(std::int64_t tokens);
 /// Bytes of its parts and of its block sums; 0 where it has none.
-std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens);
+std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens, std::int32_t part_count);
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens);
 
 /// Fills from x what the operand has room for.

@@ -14,6 +14,8 @@ constexpr const char* kReason =
 CudaDevices cuda_devices() { return {{}, kReason, {}}; }
 bool cuda_is_built() { return false; }
 std::string cuda_build_version() { return {}; }
-std::unique_ptr<DeviceBackend> make_cuda_backend(int, int) { throw Error(ExitCode::kUnavailable, kReason); }
+std::unique_ptr<DeviceBackend> make_cuda_backend(int, int, ManyTokensAs) {
+  throw Error(ExitCode::kUnavailable, kReason);
+}
 
 }  // namespace llm_tp

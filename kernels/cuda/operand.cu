@@ -24,8 +24,10 @@ __global__ void split_operand_kernel(DeviceOperand operand, const int2* steps, i
     split_pair(numbers[0], numbers[1], pairs[half]);
   }
   uint2* const to =
-      operand.parts + (std::int64_t{blockIdx.y} * step_count + step) * kOperandParts * 32 + lane;
-  for (int part = 0; part < kOperandParts; ++part) to[part * 32] = uint2{pairs[0][part], pairs[1][part]};
+      operand.parts + (std::int64_t{blockIdx.y} * step_count + step) * operand.part_count * 32 + lane;
+#pragma unroll
+  for (int part = 0; part < kOperandParts; ++part)
+    if (part < operand.part_count) to[part * 32] = uint2{pairs[0][part], pairs[1][part]};
 }
 
 /// One thread a token and a block of 32 columns; tiles of tokens in blockIdx.y.
@@ -45,10 +47,9 @@ std::int32_t operand_tiles(std::int64_t tokens) {
   const std::int64_t together = tokens <= kFewTokens ? 1 : kTokenTilesTogether;
   return static_cast<std::int32_t>((tokens + 8 * together - 1) / (8 * together) * together);
 }
-std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens) {
-  return tokens <= kFewTokens
-             ? 0
-             : std::int64_t{operand_tiles(tokens)} * weight.step_count * kOperandParts * 32 * 8;
+std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens, std::int32_t part_count) {
+  if (tokens <= kFewTokens) return 0;
+  return std::int64_t{operand_tiles(tokens)} * weight.step_count * part_count * 32 * 8;
 }
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens) {
   return weight.dtype == DType::kQ4_1 ? std::int64_t{operand_tiles(tokens)} * weight.units * 8 * 4 : 0;

@@ -6,26 +6,26 @@
 
 namespace llm_tp {
 
-/// One step of 16 columns: kWeightParts x kOperandParts products, largest first, without those below the last
-/// bit of f32. b(n, part) is the operand of token tile n.
+/// One step of 16 columns: kWeightParts x B::kParts products, largest first, without those below the last bit
+/// of f32. operand(step, n, part): of token tile n.
 template <int kWeightParts, int kTiles, class B>
 __device__ inline void multiply_step(float (&sums)[kTiles][4], const std::uint32_t (&a)[kWeightParts][4],
-                                     const B& b) {
+                                     const B& operand, int step) {
 #pragma unroll
   for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
-    for (int part = 0; part < kOperandParts; ++part) {
-      const uint2 pair = b(n, part);
-      const std::uint32_t operand[2] = {pair.x, pair.y};
+    for (int part = 0; part < B::kParts; ++part) {
+      const uint2 pair = operand(step, n, part);
+      const std::uint32_t b[2] = {pair.x, pair.y};
 #pragma unroll
       for (int w = 0; w < kWeightParts; ++w)
-        if (w + part < kOperandParts) mma_bf16(sums[n], a[w], operand);
+        if (w + part < kOperandParts) mma_bf16(sums[n], a[w], b);
     }
   }
 }
 
-/// A unit of a weight: kTilesOfUnit steps. multiply() adds its products to sums: operand(step, n, part), and
-/// block_sum(n, j), the sum of the unit's inputs of token l % 4 * 2 + j of tile n.
+/// A unit of a weight: kTilesOfUnit steps. multiply() adds its products to sums: operand(step, n, part), of
+/// B::kParts parts, and block_sum(n, j), the sum of the unit's inputs of token l % 4 * 2 + j of tile n.
 template <DType kType>
 struct WeightUnit;
 
@@ -39,7 +39,7 @@ struct WeightUnit<DType::kBF16> {
   template <int kTiles, class B, class S>
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S&) const {
     const std::uint32_t a[1][4] = {{v.x, v.y, v.z, v.w}};
-    multiply_step(sums, a, [&](int n, int part) { return operand(0, n, part); });
+    multiply_step(sums, a, operand, 0);
   }
 };
 
@@ -61,7 +61,7 @@ struct WeightUnit<DType::kF16> {
       a[0][i] = parts[0];
       a[1][i] = parts[1];
     }
-    multiply_step(sums, a, [&](int n, int part) { return operand(0, n, part); });
+    multiply_step(sums, a, operand, 0);
   }
 };
 
@@ -85,7 +85,7 @@ struct WeightUnit<DType::kF32> {
 #pragma unroll
       for (int p = 0; p < 3; ++p) a[p][i] = parts[p];
     }
-    multiply_step(sums, a, [&](int n, int part) { return operand(0, n, part); });
+    multiply_step(sums, a, operand, 0);
   }
 };
 
@@ -100,7 +100,7 @@ __device__ inline void multiply_block(float (&sums)[kTiles][4], const float (&sc
     std::uint32_t a[1][4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) a[0][i] = bf16_pair(number(step, 2 * i), number(step, 2 * i + 1));
-    multiply_step(block, a, [&](int n, int part) { return operand(step, n, part); });
+    multiply_step(block, a, operand, step);
   }
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)

@@ -231,7 +231,7 @@ void run_engine(const Group& group, const EngineConfig& config,
       throw Error(ExitCode::kConfig,
                   "numerics fast is a way of GPU ranks (docs/cuda.md); on the CPU use --numerics invariant");
     choices = ModelChoices::of(config, group);
-    if (gpu) ops = make_cuda_backend(*gpu, choices.threads);
+    if (gpu) ops = make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics));
     models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
     if (!gpu) ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);
     if (group.leads()) load = prepare(models[0]->files());

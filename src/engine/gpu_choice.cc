@@ -6,7 +6,6 @@
 #include "base/byte_stream.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "kernels/cuda/device_factory.h"
 
 namespace llm_tp {
 namespace {

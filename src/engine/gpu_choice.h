@@ -4,6 +4,7 @@
 
 #include "config/engine_config.h"
 #include "engine/agreement.h"
+#include "kernels/cuda/device_factory.h"
 
 namespace llm_tp {
 
@@ -16,5 +17,10 @@ std::size_t gpu_of_rank(const Group& group, std::size_t visible);
 /// where every rank has one of its own. Errors: AgreedError, kUnavailable, for kCuda: a rank without a GPU,
 /// two ranks that would share one, or unlike generations of GPUs with invariant numerics.
 std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics numerics);
+
+/// How GPUs multiply under these numerics.
+inline ManyTokensAs many_tokens_as(Numerics numerics) {
+  return numerics == Numerics::kFast ? ManyTokensAs::kBf16 : ManyTokensAs::kF32;
+}
 
 }  // namespace llm_tp

@@ -354,8 +354,10 @@ TEST_F(CudaOps, NothingOfAStepIsNoWork) {
 #ifndef LLM_TP_REAL_GPU
 TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   // All ops of all kinds, so that this test stands alone.
+  CudaBackend fast(0, 1, ManyTokensAs::kBf16);
   for (const DType dtype : kWeightTypes)
-    for (const std::int64_t tokens : {1, 20}) product(cuda, {dtype, 16, LeafCut::whole(64, 32), 1}, tokens);
+    for (const std::int64_t tokens : {1, 20})
+      for (DeviceBackend* ops : {&cuda, &fast}) product(*ops, {dtype, 16, LeafCut::whole(64, 32), 1}, tokens);
   for (const int head_dim : {16, 32, 64, 128, 256}) {
     AttentionCase c;
     c.heads = {{0, 1}, {0, 1}, 1, head_dim};

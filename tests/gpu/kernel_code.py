@@ -31,15 +31,15 @@ COLUMNS = ["registers", "local", "shared", *COUNTED, "ahead"]
 WANTED = {
     r"linear_few_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "ahead", "BAR"],
     r"linear_few_kernel<Q4_[01]>": ["HMMA", "LDG64", "ahead", "BAR"],
-    r"linear_many_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
-    r"linear_many_kernel<Q4_[01]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
+    r"linear_many_kernel<(F32|F16|BF16|Q8_0),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
+    r"linear_many_kernel<Q4_[01],[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
     r"attend_kernel<\d+>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
     r"(rms_norm|add_norm|head_squares|prepare_heads)_kernel": ["SHFL"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
-KNOWN_LOCAL = {"attend_kernel<256>": 424, "linear_many_kernel<F32>": 8, "linear_many_kernel<Q4_1>": 8}
+KNOWN_LOCAL = {"attend_kernel<256>": 424, "linear_many_kernel<F32,1>": 8, "linear_many_kernel<F32,3>": 8, "linear_many_kernel<Q4_1,3>": 8}
 
 
 def find_cuobjdump(build):
@@ -57,7 +57,7 @@ def dtype_names():
 def kernel_name(mangled, dtypes):
     text = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout
     text = re.sub(r"\(\w+::DType\)(\d+)", lambda number: re.sub(r"Q(\d)(\d)", r"Q\1_\2", dtypes[int(number[1])]), text)
-    return re.search(r"(\w+_kernel(?:<[^<>]*>)?)\(", text)[1]
+    return re.search(r"(\w+_kernel(?:<[^<>]*>)?)\(", text.replace("(int)", "").replace(", ", ","))[1]
 
 
 def read_kernels(objects):
