@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "model/families/family.h"
+#include "weights/ggml_types.h"
 #include "weights/gguf.h"
 
 namespace llm_tp {

@@ -11,7 +11,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/dtype.h"
 #include "base/mapped_file.h"
 
 namespace llm_tp {
@@ -25,11 +24,6 @@ struct GgufTensor {
   std::int64_t elements = 0;
   std::span<const std::byte> data;  // into the file; empty for a type whose size is not known
 };
-
-/// "Q6_K" of a ggml type's number; "type 99" where it has no name here.
-std::string ggml_type_name(std::uint32_t type);
-/// The types that weights can be of; nullopt for others, such as the 1 to 3 bit IQ types.
-std::optional<DType> dtype_of_ggml(std::uint32_t type) noexcept;
 
 /// Header, metadata and tensor table of a GGUF file (version 2 or 3, little endian). Immutable; any thread
 /// may read. Everything is checked when it is parsed; memory and time are bounded by the bytes of the file.

@@ -1,8 +1,10 @@
 #include "weights/gguf_source.h"
+#include "weights/ggml_types.h"
 
 #include <string>
 #include <utility>
 
+#include "weights/ggml_types.h"
 #include "weights/matrix_slice.h"
 #include "weights/weight_names.h"
 

@@ -6,6 +6,7 @@
 
 #include "test_files.h"
 #include "weights/block_formats.h"
+#include "weights/ggml_types.h"
 #include "weights/gguf.h"
 
 namespace llm_tp {
