@@ -177,8 +177,13 @@ void HttpServer::finish() {
 }
 
 void HttpServer::abandon() {
-  state_->host.io.stop();
+  SessionHost& host = state_->host;
+  host.io.stop();
   if (state_->thread.joinable()) state_->thread.join();
+  for (asio::thread_pool* worker : {&host.short_work, &host.long_work}) {
+    worker->stop();
+    worker->join();  // what it is at uses the model
+  }
 }
 
 HttpServer::~HttpServer() { finish(); }
