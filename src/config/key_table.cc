@@ -79,10 +79,11 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
       {"device", "--device", "", "Where the ranks compute; auto takes GPUs where every rank has one."},
       {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}},
       LLM_TP_FIELD(device)));
-  keys.push_back(choice_key<Numerics>(
-      {"numerics", "--numerics", "",
-       "invariant: the same bits for any number of ranks; fast: the same run to run."},
-      {{"invariant", Numerics::kInvariant}, {"fast", Numerics::kFast}}, LLM_TP_FIELD(numerics)));
+  keys.push_back(choice_key<Numerics>({"numerics", "--numerics", "",
+                                       "invariant: the same bits for any number of ranks, batch and chunk; "
+                                       "fast (GPUs): the same run to run."},
+                                      {{"invariant", Numerics::kInvariant}, {"fast", Numerics::kFast}},
+                                      LLM_TP_FIELD(numerics)));
   keys.push_back(threads_key({"threads", "--threads", "threads per rank", "CPU threads of each rank."}));
   keys.push_back(integer_key(
       {"max_context", "--max-context", "tokens", "Longest sequence, prompt included; 0 takes the model's."},
