@@ -5,9 +5,9 @@
 namespace llm_tp {
 
 NcclPresence find_nccl() { return {false, "this build has no CUDA backend", ""}; }
-GpuSums choose_gpu_sums(Communicator&, ControlChannel&, GpuCommunication) { return {}; }
-std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host, const GpuSums&,
-                                                    const GpuGroupOptions&) {
+GpuSums choose_gpu_sums(DeviceBackend&, Communicator&, ControlChannel&, const GpuGroupOptions&) { return {}; }
+std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
+                                                    ControlChannel&, const GpuSums&, const GpuGroupOptions&) {
   return std::make_unique<StagedCommunicator>(device, host);
 }
 

@@ -3,12 +3,15 @@
 #include "base/byte_stream.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/ipc/ipc_communicator.h"
 #include "comm/nccl/make_nccl.h"
 #include "comm/nccl/one_gpu.h"
 #include "comm/staged_communicator.h"
 
 namespace llm_tp {
 namespace {
+
+static_assert(kMostIpcRanks <= kMostPeers);
 
 /// What rank 0 tells all ranks.
 struct Verdict {
@@ -47,25 +50,55 @@ Verdict agree_on_nccl(Communicator& host, ControlChannel& control) {
 
 }  // namespace
 
-GpuSums choose_gpu_sums(Communicator& host, ControlChannel& control, GpuCommunication wanted) {
+GpuSums choose_gpu_sums(DeviceBackend& device, Communicator& host, ControlChannel& control,
+                        const GpuGroupOptions& options) {
+  const GpuCommunication wanted = options.wanted;
   if (wanted == GpuCommunication::kHost) return {};
-  if (host.world() == 1) return {GpuCommunication::kAuto, {}};
+  GpuSums sums;
+  sums.way = GpuCommunication::kAuto;
+  if (host.world() == 1) return sums;
+  std::string why_no_ipc;
+  if (wanted != GpuCommunication::kNccl) {
+    if (!options.one_host)
+      why_no_ipc = "the ranks are on several hosts";
+    else if (host.world() > kMostIpcRanks)
+      why_no_ipc = "it is for " + std::to_string(kMostIpcRanks) + " ranks at most";
+    else
+      sums.mail = exchange_mailboxes(static_cast<CudaBackend&>(device), host, control, why_no_ipc);
+  }
+  if (sums.mail) sums.way = GpuCommunication::kIpc;
+  if (wanted == GpuCommunication::kIpc) {
+    if (sums.mail) return sums;
+    throw Error(ExitCode::kUnavailable,
+                "gpu_communication ipc: " + why_no_ipc + "; --gpu-communication auto does without");
+  }
   const Verdict verdict = agree_on_nccl(host, control);
-  if (!verdict.nccl_id.empty()) return {GpuCommunication::kNccl, verdict.nccl_id};
+  sums.nccl_id = verdict.nccl_id;
+  if (sums.mail) return sums;
+  if (host.rank() == 0 && !why_no_ipc.empty())
+    log(LogLevel::kDebug, "sums between GPUs do not go by CUDA IPC: " + why_no_ipc);
+  if (!sums.nccl_id.empty()) {
+    sums.way = GpuCommunication::kNccl;
+    return sums;
+  }
   if (wanted == GpuCommunication::kNccl)
     throw Error(ExitCode::kUnavailable, "gpu_communication nccl: " + verdict.why_not);
   if (host.rank() == 0)
     log_warning("sums between GPUs go by way of the host, which is slow: " + verdict.why_not +
-                "; --gpu-communication host says that this is meant");
+                "; CUDA IPC: " + why_no_ipc + "; --gpu-communication host says that this is meant");
   return {};
 }
 
 std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
-                                                    const GpuSums& sums, const GpuGroupOptions& options) {
+                                                    ControlChannel& control, const GpuSums& sums,
+                                                    const GpuGroupOptions& options) {
   if (sums.way == GpuCommunication::kHost) return std::make_unique<StagedCommunicator>(device, host);
   auto& gpu = static_cast<CudaBackend&>(device);
   if (sums.way == GpuCommunication::kAuto) return std::make_unique<OneGpu>(gpu, host);
-  return make_nccl_communicator(gpu, host, sums.nccl_id, options);
+  std::unique_ptr<Communicator> nccl;
+  if (!sums.nccl_id.empty()) nccl = make_nccl_communicator(gpu, host, sums.nccl_id, options);
+  if (sums.way == GpuCommunication::kNccl) return nccl;
+  return std::make_unique<IpcCommunicator>(gpu, host, control, sums.mail, std::move(nccl), options);
 }
 
 }  // namespace llm_tp

@@ -39,7 +39,7 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
       numbers_(reinterpret_cast<float*>(buffer_.reserve(size(options.buffer_numbers) * sizeof(float)))),
       own_rows_(device.stream(), device.pipe()),
       places_(device.stream(), device.pipe()),
-      patience_(options.limit) {
+      ranks_(host, options.limit) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that a rank that never comes is noticed here
   ncclComm_t comm = nullptr;
@@ -49,7 +49,7 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
   device_.wait().watch([this](int look) {
     constexpr const char* kPlace = "a sum between GPUs";
     state(kPlace);
-    look_at_ranks(look, kPlace);
+    ranks_.look(look, kPlace);
   });
 }
 
@@ -77,7 +77,7 @@ void NcclCommunicator::settle(ncclResult_t result, const char* call, ExitCode co
   for (int look = 0; result == ncclInProgress; ++look) {
     sched_yield();
     result = state(call, code);  // before the others are looked at: its own failure is the better cause
-    look_at_ranks(look, call);
+    ranks_.look(look, call);
   }
 }
 
@@ -86,17 +86,6 @@ ncclResult_t NcclCommunicator::state(const char* call, ExitCode code) const {
   check(nccl_library().async_error(comm_.get(), &state), call, code);
   check(state, call, code);
   return state;
-}
-
-void NcclCommunicator::look_at_ranks(int look, const char* call) {
-  if (look == 0) patience_ = Patience(options_.limit);
-  host_.check_peers(call);
-  if (patience_.ended())
-    throw Error(ExitCode::kTryAgain,
-                "a rank did not come within rank_timeout while rank " + std::to_string(rank()) +
-                    " waited in " + call +
-                    "; it hangs, is stopped, or the network is cut; look at the hosts, then start the " +
-                    "job again, or raise rank_timeout");
 }
 
 void NcclCommunicator::gather_parts(float* all, const float* mine, const Parts& parts) {

@@ -9,7 +9,7 @@
 
 #include "comm/communicator.h"
 #include "comm/nccl/gpu_group.h"
-#include "comm/patience.h"
+#include "comm/rank_watch.h"
 #include "kernels/cuda/cuda_backend.h"
 
 namespace llm_tp {
@@ -55,8 +55,6 @@ class NcclCommunicator : public Communicator {
   void settle(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain);
   /// NCCL's asynchronous state, checked: success or in progress.
   ncclResult_t state(const char* call, ExitCode code = ExitCode::kTryAgain) const;
-  /// Whether the others still come; look: how often this wait has looked before.
-  void look_at_ranks(int look, const char* call);
   /// Every rank's part of `all` reaches all ranks; mine [counts[rank]] may lie in its place.
   void gather_parts(float* all, const float* mine, const Parts& parts);
   void sum_whole(float* out, const float* mine, const TreeParts& parts, std::int64_t elements);
@@ -70,7 +68,7 @@ class NcclCommunicator : public Communicator {
   float* const numbers_;  // options_.buffer_numbers of them
   StepTable own_rows_, places_;
   std::unique_ptr<ncclComm, End> comm_;
-  Patience patience_;
+  RankWatch ranks_;
   double seconds_ = 0;
 };
 

@@ -15,6 +15,7 @@ class DeviceWait {
   using Watcher = std::function<void(int look)>;
   /// Empty: none.
   void watch(Watcher watcher) { watcher_ = std::move(watcher); }
+  const Watcher& watcher() const noexcept { return watcher_; }
 
   template <class Done>
   void until(const Done& done) const {

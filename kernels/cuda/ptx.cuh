@@ -1,5 +1,6 @@
 #pragma once
 // All inline assembly, each word with its meaning in the emulator beside it. sm_80 or later.
+#include <atomic>
 #include <cstring>
 
 #include "kernels/cuda/device.cuh"
@@ -126,6 +127,34 @@ __device__ inline uint2 load_once(const uint2* from) {
   return v;
 #else
   return *from;
+#endif
+}
+
+/// What this thread wrote before, and what others wrote before a barrier that it passed, is seen by whoever
+/// loads this value by load_acquire: on this device, on others, on the host.
+__device__ inline void store_release(std::uint32_t* to, std::uint32_t value) {
+#ifdef LLM_TP_DEVICE_CODE
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+#elif !defined(__CUDACC__)
+  std::atomic_ref(*to).store(value, std::memory_order_release);
+  emulator::hand_over();  // somebody may see it before this block's other threads go on
+#endif
+}
+__device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
+#ifdef LLM_TP_DEVICE_CODE
+  std::uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+#elif !defined(__CUDACC__)
+  return std::atomic_ref(*const_cast<std::uint32_t*>(from)).load(std::memory_order_acquire);
+#else
+  return *from;
+#endif
+}
+/// Inside a loop that waits for a word of others. A GPU runs them anyway.
+__device__ inline void let_others_run() {
+#if !defined(__CUDACC__)
+  emulator::hand_over();
 #endif
 }
 

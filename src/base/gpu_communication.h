@@ -3,8 +3,9 @@
 
 namespace llm_tp {
 
-/// How GPU ranks add their partial outputs. kAuto: by NCCL where all ranks can use it, else by way of the
-/// host.
-enum class GpuCommunication : std::uint8_t { kAuto, kNccl, kHost };
+/// How GPU ranks add their partial outputs. kAuto: by kernels of our own over CUDA IPC where all ranks are on
+/// one host and every GPU can write into the others' memory, and by NCCL for large sums and elsewhere; where
+/// neither is there, by way of the host.
+enum class GpuCommunication : std::uint8_t { kAuto, kIpc, kNccl, kHost };
 
 }  // namespace llm_tp

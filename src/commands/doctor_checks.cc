@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/mpi_group.h"
+#include "comm/nccl/gpu_group.h"
 #include "engine/memory_plan.h"
 #include "kernels/cuda/device_factory.h"
 
@@ -215,19 +216,32 @@ class Doctor {
     if (ranks_.size() == 1) return ok("gpu communication", "one rank needs none");
     if (config_.gpu_communication == GpuCommunication::kHost)
       return ok("gpu communication", "by way of the host, as gpu_communication asks for");
+    const bool ipc = config_.gpu_communication != GpuCommunication::kNccl && !several_hosts() &&
+                     ranks_.size() <= static_cast<std::size_t>(kMostIpcRanks);
+    const std::string by_ipc =
+        "by CUDA IPC if every GPU can write to the others' memory, which is tried at the start";
+    if (config_.gpu_communication == GpuCommunication::kIpc) {
+      if (ipc) return ok("gpu communication", by_ipc + "; as gpu_communication asks for");
+      return add(
+          "gpu communication", "error",
+          "gpu_communication ipc is for ranks of one host, " + std::to_string(kMostIpcRanks) + " at most",
+          "use --gpu-communication auto");
+    }
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
       if (ranks_[r].at("nccl_usable").get<bool>()) continue;
+      const std::string why = "rank " + std::to_string(r) + ": " + ranks_[r].at("nccl").get<std::string>();
+      if (ipc)
+        return ok("gpu communication", by_ipc + "; large sums in pieces, since NCCL cannot be used: " + why);
       const bool asked = config_.gpu_communication == GpuCommunication::kNccl;
       const bool matters = !ranks_[0].at("gpus").empty();
       return add("gpu communication",
                  asked     ? "error"
                  : matters ? "warning"
                            : "ok",
-                 "by way of the host, which is slow: rank " + std::to_string(r) + ": " +
-                     ranks_[r].at("nccl").get<std::string>(),
+                 "by way of the host, which is slow: " + why,
                  asked || matters ? "install NCCL, or say --gpu-communication host" : "");
     }
-    ok("gpu communication", *all_of("nccl").begin());
+    ok("gpu communication", (ipc ? by_ipc + "; large sums by " : "") + *all_of("nccl").begin());
   }
 
   void check_limits() {

@@ -131,13 +131,16 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                                  {"shared_memory", Communication::kSharedMemory},
                                  {"mpi", Communication::kMpi}},
                                 LLM_TP_FIELD(communication)));
-  keys.push_back(choice_key<GpuCommunication>(
-      {"gpu_communication", "--gpu-communication", "",
-       "How GPU ranks add their partial outputs; auto: by NCCL where all have it, else by way of the host."},
-      {{"auto", GpuCommunication::kAuto},
-       {"nccl", GpuCommunication::kNccl},
-       {"host", GpuCommunication::kHost}},
-      LLM_TP_FIELD(gpu_communication)));
+  keys.push_back(
+      choice_key<GpuCommunication>({"gpu_communication", "--gpu-communication", "",
+                                    "How GPU ranks add their partial outputs; auto: by CUDA IPC on one host "
+                                    "where GPUs reach each other, large sums "
+                                    "and several hosts by NCCL where all have it, else by way of the host."},
+                                   {{"auto", GpuCommunication::kAuto},
+                                    {"ipc", GpuCommunication::kIpc},
+                                    {"nccl", GpuCommunication::kNccl},
+                                    {"host", GpuCommunication::kHost}},
+                                   LLM_TP_FIELD(gpu_communication)));
   keys.push_back(
       integer_key({"rank_timeout", "--rank-timeout", "seconds",
                    "A rank that lets others wait longer, also while it loads, ends the group; 0: never."},

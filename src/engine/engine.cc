@@ -31,16 +31,14 @@ int cores_for(const Group& group) {
   return std::max(1, cores / std::max(1, group.local_ranks));
 }
 
-GpuGroupOptions gpu_options(const EngineConfig& config) {
+GpuGroupOptions gpu_options(const Group& group, const EngineConfig& config) {
   GpuGroupOptions options;
+  // Ranks that share a GPU take turns: none of them may wait there for another.
+  options.wanted = group.one_device ? GpuCommunication::kHost : config.gpu_communication;
+  options.one_host = group.local_ranks == group.world();
   options.tree_order = config.numerics == Numerics::kInvariant;
   options.limit = std::chrono::seconds(config.rank_timeout);
   return options;
-}
-
-GpuCommunication gpu_communication(const Group& group, const EngineConfig& config) {
-  // NCCL refuses ranks that share a GPU.
-  return group.one_device ? GpuCommunication::kHost : config.gpu_communication;
 }
 
 using Caches = std::vector<CacheLimits>;
@@ -245,12 +243,12 @@ void run_engine(const Group& group, const EngineConfig& config,
   if (group.only_share) {
     device_ranks = std::make_unique<NullCommunicator>(group.world(), ops.get());
   } else if (gpu) {
+    const GpuGroupOptions options = gpu_options(group, config);
     GpuSums sums;
-    agree(group,
-          [&] { sums = choose_gpu_sums(group.ranks, group.control, gpu_communication(group, config)); });
+    agree(group, [&] { sums = choose_gpu_sums(*ops, group.ranks, group.control, options); });
     // Not inside agree(): a rank that fails here is waited for by the others on the device's side, and would
     // wait for them in vain.
-    device_ranks = make_gpu_communicator(*ops, group.ranks, sums, gpu_options(config));
+    device_ranks = make_gpu_communicator(*ops, group.ranks, group.control, sums, options);
   }
   if (config.check_numerics) checking = std::make_unique<CheckingBackend>(*ops);
   DeviceBackend& device = checking ? *checking : *ops;

@@ -21,7 +21,7 @@ dim3 block_size, grid_size;
 
 namespace {
 
-enum class State : std::uint8_t { kReady, kAtBarrier, kInWarpOp, kDone };
+enum class State : std::uint8_t { kReady, kAtBarrier, kInWarpOp, kHandingOver, kDone };
 
 struct PendingCopy {
   void* to;
@@ -56,14 +56,29 @@ struct Free {
   void operator()(std::byte* at) const { std::free(at); }
 };
 
+using Fibers = std::vector<std::unique_ptr<Fiber>>;
+
+/// Fibers of grids that have ended, for the next ones.
+std::vector<Fibers>& idle_fibers() {
+  static std::vector<Fibers> sets;
+  return sets;
+}
+
+}  // namespace
+
 struct Grid {
   std::string kernel;
-  const std::function<void()>* body = nullptr;
+  std::function<void()> body;
+  dim3 blocks, block;
   std::size_t dynamic_bytes = 0;
+  unsigned next_block = 0;
+  bool in_block = false;
+  Fibers fibers;
   // Of the running block:
+  bool hands_over = false;
   std::vector<Thread> threads;
   std::vector<std::vector<Meeting>> meetings;  // by warp
-  std::deque<int> ready;
+  std::deque<int> ready, handing_over;
   int done = 0, at_barrier = 0;
   std::array<char*, 2>
       barrier_order{};  // of barriers with even and odd numbers: one is left while the next fills
@@ -76,22 +91,19 @@ struct Grid {
   std::deque<char> order_objects;
 };
 
-Grid* grid = nullptr;
+namespace {
+
+Grid* grid = nullptr;  // the one that runs
 Thread* current = nullptr;
 std::string violation;
 ThreadOrder thread_order = ThreadOrder::kAscending;
 std::mt19937_64 random_bits;
 char start_of_block, end_of_grid;
 
-std::vector<std::unique_ptr<Fiber>>& fibers() {
-  static std::vector<std::unique_ptr<Fiber>> all;
-  return all;
-}
-
 /// A block's threads begin one fiber on from the block's before, so that ThreadSanitizer takes threads of one
 /// number in two blocks for two.
 Fiber& fiber_of(int thread) {
-  return *fibers()[(grid->first_fiber + static_cast<std::size_t>(thread)) % fibers().size()];
+  return *grid->fibers[(grid->first_fiber + static_cast<std::size_t>(thread)) % grid->fibers.size()];
 }
 
 const char* name_of(WarpOp op) {
@@ -125,7 +137,7 @@ SharedPiece allocate_shared(std::size_t bytes, std::size_t alignment) {
 void start_thread() {
   Fiber::arrived();
   observe(&start_of_block);
-  (*grid->body)();
+  grid->body();
   if (!current->open.empty() || !current->groups.empty())
     fail("the thread ends with asynchronous copies that were never waited for", {"", 0});
   publish(&end_of_grid);
@@ -180,17 +192,18 @@ void open_barrier() {
 
 char* new_order_object() { return &grid->order_objects.emplace_back(); }
 
-void run_block() {
+void start_block() {
   const std::size_t count = std::size_t{block_size.x} * block_size.y * block_size.z;
   grid->threads.assign(count, {});
   grid->meetings.assign((count + 31) / 32, {});
   grid->ready.clear();
+  grid->handing_over.clear();
   grid->done = grid->at_barrier = 0;
   grid->barrier_order = {new_order_object(), new_order_object()};
   grid->statics.clear();
   grid->dynamic = allocate_shared(grid->dynamic_bytes, 128);
   publish(&start_of_block);
-  while (fibers().size() <= count) fibers().push_back(std::make_unique<Fiber>());
+  while (grid->fibers.size() <= count) grid->fibers.push_back(std::make_unique<Fiber>());
   ++grid->first_fiber;
   for (std::size_t i = 0; i < count; ++i) {
     Thread& t = grid->threads[i];
@@ -201,13 +214,19 @@ void run_block() {
     fiber_of(t.number).reset(start_thread);
     grid->ready.push_back(t.number);
   }
-  while (grid->done < static_cast<int>(count)) {
+}
+
+/// False: the grid hands over.
+bool run_block() {
+  while (grid->done < static_cast<int>(grid->threads.size())) {
+    if (grid->hands_over) return false;
     if (grid->ready.empty()) open_barrier();
     current = &grid->threads[static_cast<std::size_t>(take_ready())];
     thread_index = current->index;
     fiber_of(current->number).resume();
     if (!violation.empty()) report(std::exchange(violation, {}));
   }
+  return true;
 }
 
 void yield() { fiber_of(current->number).leave(false); }
@@ -224,21 +243,44 @@ void set_thread_order(ThreadOrder order, std::uint64_t seed) {
   random_bits.seed(seed);
 }
 
-void run_grid(const std::string& kernel, dim3 blocks, dim3 block, std::size_t dynamic_shared_bytes,
-              const std::function<void()>& body) {
-  Grid running;
-  running.kernel = kernel;
-  running.body = &body;
-  running.dynamic_bytes = dynamic_shared_bytes;
-  grid = &running;
-  grid_size = blocks;
-  block_size = block;
+GridRun::GridRun(std::string kernel, dim3 blocks, dim3 block, std::size_t dynamic_shared_bytes,
+                 std::function<void()> body)
+    : grid_(std::make_unique<Grid>()) {
+  grid_->kernel = std::move(kernel);
+  grid_->body = std::move(body);
+  grid_->blocks = blocks;
+  grid_->block = block;
+  grid_->dynamic_bytes = dynamic_shared_bytes;
+  if (!idle_fibers().empty()) {
+    grid_->fibers = std::move(idle_fibers().back());
+    idle_fibers().pop_back();
+  }
+}
+
+GridRun::~GridRun() { idle_fibers().push_back(std::move(grid_->fibers)); }
+
+bool GridRun::advance() {
+  grid = grid_.get();
+  grid_size = grid->blocks;
+  block_size = grid->block;
   violation.clear();
-  for (unsigned i = 0; i < blocks.x * blocks.y * blocks.z; ++i) {
-    block_index = {i % blocks.x, i / blocks.x % blocks.y, i / (blocks.x * blocks.y)};
-    run_block();
+  const dim3 size = grid->blocks;
+  while (grid->in_block || grid->next_block < size.x * size.y * size.z) {
+    const unsigned i = grid->next_block;
+    block_index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
+    if (!std::exchange(grid->in_block, true)) start_block();
+    // Those that handed over last time.
+    grid->hands_over = false;
+    for (const int thread : std::exchange(grid->handing_over, {})) {
+      grid->threads[static_cast<std::size_t>(thread)].state = State::kReady;
+      grid->ready.push_back(thread);
+    }
+    if (!run_block()) return false;
+    grid->in_block = false;
+    ++grid->next_block;
   }
   observe(&end_of_grid);
+  return true;
 }
 
 void fail(const std::string& what, Site site) {
@@ -264,6 +306,16 @@ void block_barrier(Site site) {
   ++grid->at_barrier;
   yield();
   observe(order);
+}
+
+void hand_over() {
+  {
+    const AsHost host;
+    current->state = State::kHandingOver;
+    grid->handing_over.push_back(current->number);
+    grid->hands_over = true;
+  }
+  yield();
 }
 
 void* dynamic_shared() { return grid->dynamic.data; }

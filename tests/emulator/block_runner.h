@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -29,10 +30,22 @@ void set_thread_order(ThreadOrder order, std::uint64_t seed = 1);
 extern uint3 thread_index, block_index;
 extern dim3 block_size, grid_size;
 
-/// Runs all blocks of a grid, one after the other, each with its threads as fibers. Errors: Violation; then
-/// the grid is abandoned. One host thread.
-void run_grid(const std::string& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
-              const std::function<void()>& body);
+/// A grid on its way: its blocks one after the other, each with its threads as fibers. Several may be under
+/// way at a time, as those of several streams are. One host thread.
+class GridRun {
+ public:
+  GridRun(std::string kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+          std::function<void()> body);
+  ~GridRun();
+  GridRun(const GridRun&) = delete;
+  GridRun& operator=(const GridRun&) = delete;
+  /// True once the grid has ended. False: it let others run (hand_over), and is to be called again. Errors:
+  /// Violation; then the grid is abandoned.
+  bool advance();
+
+ private:
+  std::unique_ptr<struct Grid> grid_;
+};
 
 // What follows is called by the running thread of a kernel.
 
@@ -40,6 +53,9 @@ void run_grid(const std::string& kernel, dim3 grid, dim3 block, std::size_t dyna
 [[noreturn]] void fail(const std::string& what, Site site);
 int lane();
 void block_barrier(Site site);
+/// Lets other streams, the host and other processes run before this thread goes on; other threads of the
+/// block may go on before.
+void hand_over();
 
 /// Shared memory of the block, of exactly the bytes asked for, filled with 0xff (NaN).
 void* dynamic_shared();

@@ -2,12 +2,14 @@
 // by bit.
 #include <gtest/gtest.h>
 
+#include "comm/ipc/peer_tree.h"
 #include "comm/tree_reduce.h"
 #include "device_tensor.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/rank_sums.h"
 #include "kernels/reference/reference_backend.h"
+#include "virtual_ranks.h"
 #ifndef LLM_TP_REAL_GPU
 #include "emulator/block_runner.h"
 #include "emulator/fake_device.h"
@@ -376,6 +378,18 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   cuda.copy_pages(*cache, first, second);
   tree_sum(cuda.stream(), row.vector().row(0), row.vector().row(0), 32, 32, {});
   cuda.synchronize();
+  const VirtualRanks alone(cuda, 1);
+  const PeerTree tree = peer_tree_of(TreeParts({{0, 1}}), 0);
+  DeviceTensor sum(cuda, std::vector<float>(32), 1);
+  for (const auto by : {peer_sum_whole, peer_sum_slices})
+    for (const std::int64_t elements : {1, 4})
+      by(alone.stream(0), alone.group(0), tree, sum.view.row(0), row.view.row(0), elements, elements);
+  const DeviceRows rows{sum.view.row(0), 32, 1, 32};
+  DeviceTensor owner(cuda, std::vector<float>(1), 1);  // rank 0
+  cuda.synchronize();
+  peer_rows(alone.stream(0), alone.group(0), rows, rows,
+            reinterpret_cast<const std::int32_t*>(owner.view.data), 0, 32);
+  alone.wait();
   const std::set<std::string> written =
       emulator::kernels_of_sources(std::string(LLM_TP_SOURCE_DIR) + "/kernels/cuda");
   EXPECT_GT(written.size(), 10u);

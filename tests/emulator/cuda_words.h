@@ -49,6 +49,8 @@ inline int __any_sync(std::uint32_t mask, int predicate, llm_tp::emulator::Site 
 // A launch with more threads than a kernel's bound is left to the real device.
 #undef __launch_bounds__
 #define __launch_bounds__(...)
+#undef __grid_constant__
+#define __grid_constant__
 
 // Shared memory: __shared__ T name extent, and the block's dynamic part.
 #define LLM_TP_SHARED(type, name, extent)         \

@@ -115,6 +115,8 @@ def sums():
     for ranks in (1, 2, 3, 4):
         expect_equal(f"{ranks} ranks by NCCL: bits of the logits",
                      logits(ranks, HARBOUR / "hf", text, *(["--gpu-communication", "nccl"] if ranks > 1 else [])), by_host)
+    for ranks in (2, 3, 4):
+        expect_equal(f"{ranks} ranks by CUDA IPC: bits of the logits", logits(ranks, HARBOUR / "hf", text, "--gpu-communication", "ipc"), by_host)
     case = json.loads((HARBOUR / "reference.json").read_text())["prompts"][0]
     for ranks in (1, 3):
         expect_equal(f"{ranks} ranks, numerics fast: 8 greedy ids",
@@ -146,6 +148,12 @@ def refusals():
     checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
     expect_equal("doctor with one GPU for two ranks", (doctor.returncode, checks["gpus"]["status"], checks["gpu communication"]["status"]),
                  (69, "error", "ok"))
+    expect_equal("doctor says how GPUs add", "by CUDA IPC" in checks["gpu communication"]["detail"] and "NCCL" in checks["gpu communication"]["detail"], True)
+    ends("GPUs that cannot share memory", two + ["--gpu-communication", "ipc"], 69, "gpu_communication ipc: rank 0: ", "cudaIpcGetMemHandle",
+         EMULATED_IPC="0")
+    by_others = subprocess.run([str(word) for word in two + ["--max-tokens", "2"]], capture_output=True, timeout=60, text=True,
+                               env={**os.environ, "EMULATED_IPC": "0"})
+    expect_equal("auto where GPUs cannot share memory", by_others.returncode, 0)
 
 
 def faults():
@@ -195,7 +203,7 @@ def lost():
         os.kill(process_of(1, process.pid), kill)
         ended(what, process, begin, codes, *texts)
     ended("NCCL that does not start on rank 2", group(EMULATED_NCCL_START_FAILS="2"), time.monotonic(), (69,), "rank 2 on ")
-    ended("an error of NCCL", group(EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
+    ended("an error of NCCL", group("--gpu-communication", "nccl", EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
 
 
 def quantised():

@@ -13,6 +13,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "emulator/block_runner.h"
 #include "emulator/fake_device.h"
@@ -111,12 +112,19 @@ void run_some(cudaStream_t stream, const std::function<bool()>& done) {
     return;
   }
 }
+/// Streams run at once: what this one waits for may be in another's queue.
+void run_others(cudaStream_t stream) {
+  for (const cudaStream_t other : std::set(streams))
+    if (other != stream && streams.count(other) != 0)
+      run_some(other, [other] { return other->queue.empty(); });
+}
 void drain(cudaStream_t stream) {
   const auto empty = [stream] { return stream->queue.empty(); };
   while (!empty()) {
     // An error is under way: what waits for another process may wait for ever.
     if (std::uncaught_exceptions() > 0) return stream->queue.clear();
     run_some(stream, empty);
+    if (!empty()) run_others(stream);
   }
 }
 
@@ -152,6 +160,19 @@ void require_device(const void* pointer, std::size_t bytes, const char* what) {
   if (!contains(on_device, pointer, bytes)) refuse(std::string(what) + ": not inside one device allocation");
 }
 
+void add_device_memory(std::byte* at, std::size_t bytes) {
+  on_device[at] = bytes;
+  set_poison(at, bytes, device_turns == 0);
+}
+std::size_t remove_device_memory(const std::byte* at) {
+  const auto found = on_device.find(at);
+  if (found == on_device.end()) refuse("an address where no device memory begins");
+  const std::size_t bytes = found->second;
+  set_poison(at, bytes, false);
+  on_device.erase(found);
+  return bytes;
+}
+
 void queue_work(cudaStream_t stream, std::function<void()> work) {
   if (streams.count(stream) == 0) refuse("a stream that does not exist, or the default stream");
   stream->queue.push_back([work = std::move(work)] {
@@ -183,13 +204,15 @@ cudaError_t queue_launch(const char* name, const void* kernel, dim3 grid, dim3 b
     refuse(plain + ": more dynamic shared memory than the kernel was allowed");
   if (device_state != cudaSuccess) return device_state;
   if (fault.kernel == plain && fault.run == 0) return cudaErrorInvalidConfiguration;
-  queue_work(stream, [=, body = std::move(body)] {
+  const auto run = std::make_shared<GridRun>(plain, grid, block, shared_bytes, std::move(body));
+  queue_waiting_work(stream, [=, begun = false]() mutable {
     launched.insert(kernel);
-    if (fault.kernel == plain && --fault.run == 0) {
+    if (!std::exchange(begun, true) && fault.kernel == plain && --fault.run == 0) {
       device_state = cudaErrorIllegalAddress;
-      return stream->queue.clear();
+      stream->queue.clear();
+      return true;
     }
-    run_grid(plain, grid, block, shared_bytes, body);
+    return run->advance();
   });
   return cudaSuccess;
 }
@@ -306,6 +329,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   run_some(stream, [stream] { return stream->queue.empty(); });
+  if (!stream->queue.empty()) run_others(stream);
   if (device_state != cudaSuccess) return device_state;
   return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
@@ -326,6 +350,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const auto reached = [event] { return event->reached == nullptr || *event->reached; };
   if (!reached()) run_some(event->stream, reached);
+  if (!reached()) run_others(event->stream);
   if (device_state != cudaSuccess) return device_state;
   return reached() ? cudaSuccess : cudaErrorNotReady;
 }

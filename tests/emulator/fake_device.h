@@ -16,6 +16,9 @@ namespace llm_tp::emulator {
 void check_device_pointer(const char* kernel, int argument, const void* pointer);
 /// Fails unless [pointer, pointer + bytes) lies in one device allocation.
 void require_device(const void* pointer, std::size_t bytes, const char* what);
+/// Memory that is the device's from now on; until it is taken away, which returns its bytes.
+void add_device_memory(std::byte* at, std::size_t bytes);
+std::size_t remove_device_memory(const std::byte* at);
 /// Checks the limits of a launch and queues it. Returns what cudaLaunchKernelEx would.
 cudaError_t queue_launch(const char* name, const void* kernel, dim3 grid, dim3 block,
                          std::size_t shared_bytes, cudaStream_t stream, std::function<void()> body);

@@ -58,6 +58,18 @@ __global__ void load_once_kernel(uint4* to_wide, const uint4* wide, uint2* to_na
   to_narrow[threadIdx.x] = load_once(narrow + threadIdx.x);
 }
 
+__global__ void send_kernel(std::uint32_t* sent, std::uint32_t* flag, const std::uint32_t* numbers) {
+  sent[threadIdx.x] = numbers[threadIdx.x];
+  __syncthreads();
+  if (threadIdx.x == 0) store_release(flag, 7);
+}
+__global__ void receive_kernel(std::uint32_t* out, const std::uint32_t* sent, const std::uint32_t* flag) {
+  if (threadIdx.x == 0)
+    while (load_acquire(flag) != 7) let_others_run();
+  __syncthreads();
+  out[threadIdx.x] = sent[threadIdx.x];
+}
+
 __global__ void exp2_kernel(float* out, const float* x) { out[threadIdx.x] = fast_exp2(x[threadIdx.x]); }
 
 __global__ void bf16_pair_kernel(std::uint32_t* pairs, const float* numbers) {
@@ -78,6 +90,13 @@ void run_copies(cudaStream_t stream, float* out, const float* numbers) {
 void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
                    const uint2* narrow) {
   LLM_TP_LAUNCH(load_once_kernel, 1, 32, 0, stream, to_wide, wide, to_narrow, narrow);
+}
+void run_send(cudaStream_t stream, std::uint32_t* sent, std::uint32_t* flag, const std::uint32_t* numbers) {
+  LLM_TP_LAUNCH(send_kernel, 1, 32, 0, stream, sent, flag, numbers);
+}
+void run_receive(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* sent,
+                 const std::uint32_t* flag) {
+  LLM_TP_LAUNCH(receive_kernel, 1, 32, 0, stream, out, sent, flag);
 }
 void run_exp2(cudaStream_t stream, float* out, const float* x) {
   LLM_TP_LAUNCH(exp2_kernel, 1, 32, 0, stream, out, x);

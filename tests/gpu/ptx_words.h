@@ -17,6 +17,11 @@ void run_copies(cudaStream_t stream, float* out, const float* numbers);
 /// wide, narrow [32]: copied by load_once.
 void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
                    const uint2* narrow);
+/// Stores numbers [32] in sent [32], then 7 in flag.
+void run_send(cudaStream_t stream, std::uint32_t* sent, std::uint32_t* flag, const std::uint32_t* numbers);
+/// out [32] = sent [32], once flag is 7.
+void run_receive(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* sent,
+                 const std::uint32_t* flag);
 /// out [32]: fast_exp2 of x [32].
 void run_exp2(cudaStream_t stream, float* out, const float* x);
 /// pairs [32]: bf16_pair of numbers [32][2].

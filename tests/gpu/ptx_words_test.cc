@@ -3,6 +3,7 @@
 #include "gpu/ptx_words.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <bit>
 #include <cmath>
@@ -123,6 +124,19 @@ TEST_F(PtxWords, NumbersThatAreReadOnceAreWhole) {
     EXPECT_EQ(got_narrow[i].x, 2 * i + 500);
     EXPECT_EQ(got_narrow[i].y, 2 * i + 501);
   }
+}
+
+TEST_F(PtxWords, WhoSeesAReleasedWordSeesWhatCameBefore) {
+  std::vector<std::uint32_t> values(32);
+  std::iota(values.begin(), values.end(), 40u);
+  auto numbers = device(values), sent = device(std::vector<std::uint32_t>(32)),
+       flag = device(std::vector<std::uint32_t>(1)), out = device(std::vector<std::uint32_t>(32));
+  CudaStream other;
+  run_receive(stream.get(), out.data(), sent.data(), flag.data());
+  EXPECT_FALSE(stream.is_done());
+  run_send(other.get(), sent.data(), flag.data(), numbers.data());
+  while (!stream.is_done() || !other.is_done()) sched_yield();
+  EXPECT_EQ(out.take(), values);
 }
 
 TEST_F(PtxWords, PowersOfTwoAreExactAtZeroAndMinusInfinityAndCloseElsewhere) {
