@@ -58,6 +58,10 @@ class Communicator {
   /// alias mine.
   virtual void share_rows(TensorView out, TensorView mine, std::span<const int> owners) = 0;
 
+  /// sum_tree() and share_rows() only queue work on the tensors' device and look at no host memory that
+  /// changes, so that a device may record what they queue; share_rows() for the same owners alone.
+  virtual bool queues_on_device() const { return false; }
+
   /// Bytes of every rank on rank 0, in rank order (empty elsewhere). Sizes may differ.
   virtual std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) = 0;
 

@@ -17,6 +17,7 @@ class NullCommunicator : public Communicator {
   int rank() const override { return 0; }
   int world() const override { return world_; }
   std::string description() const override { return "none: the other ranks are left out"; }
+  bool queues_on_device() const override { return device_ != nullptr; }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;

@@ -50,6 +50,8 @@ void DeviceBackend::gather_rows(TensorView out, TensorView x, std::span<const st
                 static_cast<std::size_t>(x.columns()) * sizeof(float));
 }
 
+void DeviceBackend::run_repeated(std::span<const CacheBatch>, const std::function<void()>& body) { body(); }
+
 void DeviceBackend::run_on_host(int chunks, const std::function<void(int chunk, int thread)>& body) {
   for (int chunk = 0; chunk < chunks; ++chunk) body(chunk, 0);
 }

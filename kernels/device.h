@@ -130,6 +130,22 @@ struct HeadSteps {
   TensorView cos_sin = {};  // [T, rotary], as rope() has it; empty: no rotation
 };
 
+/// The rows of a run of ops in one cache, which its write_kv() and attend() will be given.
+struct CacheBatch {
+  KvCache* cache = nullptr;
+  Batch batch;
+  HeadMap heads;
+  std::int64_t window = 0;  // AttentionOptions::window, or 0 where it is beyond all positions
+};
+
+/// The largest steps there will be.
+struct StepLimits {
+  std::int64_t rows = 0, slices = 0;  // of a step
+  std::int64_t positions = 0;         // of a sequence
+  std::int64_t listed_rows = 0;       // numbers of rows that gather_rows() and add_rows() get
+  std::int64_t host_bytes = 0;        // that on_host() is asked for at a time
+};
+
 /// How products with quantised weights treat the activations: rounded to 8 bits a block of 32, or exact.
 enum class ActivationKind { kInt8, kF32 };
 
@@ -229,6 +245,16 @@ class DeviceBackend {
                         std::span<const float> weights) = 0;
   /// Copies `count` whole pages, all layers: to[i] = from[i]; the lists are disjoint.
   virtual void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) = 0;
+
+  /// Runs body(), a part of every step of a model: calls of ops that give back nothing to the host, that are
+  /// the same for the same caches and number of rows, and whose tensors lie where they always lie. A device
+  /// may record what they queue and replay it without calling body(): the bits are the same.
+  virtual void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body);
+  /// Takes the memory that ops themselves need in steps within these limits, with all weights that were
+  /// packed and these caches, whose batches are empty.
+  virtual void reserve(const StepLimits&, std::span<const CacheBatch> /*caches*/) {}
+  /// From here on no op should take memory: one that does is reported in the log.
+  virtual void expect_no_more_memory() {}
 };
 
 }  // namespace llm_tp

@@ -29,6 +29,7 @@ IpcCommunicator::IpcCommunicator(CudaBackend& device, Communicator& host, Contro
       group_(mail_->group()),
       owners_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
+  owners_.reserve(kMostListedRows * sizeof(std::int32_t));
   auto* const stop = reinterpret_cast<std::uint32_t*>(stop_.reserve(sizeof(std::uint32_t)));
   *stop = 0;
   group_.stop = stop;

@@ -25,6 +25,8 @@ NcclPresence find_nccl();
 
 constexpr int kMostIpcRanks = 8;  // that CUDA IPC is used for
 
+constexpr std::size_t kMostListedRows = 64 << 10;  // of share_rows(); no step has more
+
 struct GpuGroupOptions {
   GpuCommunication wanted = GpuCommunication::kAuto;
   bool one_host = false;   // all ranks are on it

@@ -40,6 +40,7 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
       own_rows_(device.stream(), device.pipe()),
       places_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
+  for (StepTable* table : {&own_rows_, &places_}) table->reserve(kMostListedRows * sizeof(std::int32_t));
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that a rank that never comes is noticed here
   ncclComm_t comm = nullptr;

@@ -33,6 +33,7 @@ class NcclCommunicator : public Communicator {
   int rank() const override { return host_.rank(); }
   int world() const override { return host_.world(); }
   std::string description() const override;
+  bool queues_on_device() const override { return true; }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;

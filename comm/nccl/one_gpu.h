@@ -15,6 +15,7 @@ class OneGpu : public Communicator {
   int rank() const override { return 0; }
   int world() const override { return 1; }
   std::string description() const override { return "one GPU"; }
+  bool queues_on_device() const override { return true; }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;

@@ -265,7 +265,7 @@ class Attention {
 
   __device__ void store_partial() const {
     const std::int64_t first =
-        (std::int64_t{item_.partial} * args_.cache.heads + head_) * block_rows_ + warp_row_;
+        (std::int64_t{item_.partial} * args_.cache.heads + head_) * args_.partial_rows + warp_row_;
     for_each_own([&](int row, int d, int n, int i) {
       const std::int64_t to = first + lane_ / 4 + 8 * row;
       args_.partial_sums[to * args_.cache.head_dim + d] = sums_[n][i];
@@ -320,11 +320,11 @@ void launch_attend(cudaStream_t stream, const AttentionArguments& args, dim3 gri
 int attention_block_rows(int head_dim, DType cache_dtype, std::size_t shared_bytes_at_most) {
   return shared_bytes(padded_dim(head_dim), cache_dtype, 64) <= shared_bytes_at_most ? 64 : 32;
 }
-std::int64_t partial_state_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows) {
-  return std::int64_t{plan.partials} * cache.heads * block_rows * std::int64_t{sizeof(float2)};
+std::int64_t partial_state_bytes(std::int64_t rows, const DeviceCache& cache) {
+  return rows * cache.heads * std::int64_t{sizeof(float2)};
 }
-std::int64_t partial_sum_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows) {
-  return std::int64_t{plan.partials} * cache.heads * block_rows * cache.head_dim * 4;
+std::int64_t partial_sum_bytes(std::int64_t rows, const DeviceCache& cache) {
+  return rows * cache.heads * cache.head_dim * 4;
 }
 
 void attend(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan, int block_rows,
@@ -346,7 +346,7 @@ void attend(cudaStream_t stream, const AttentionArguments& args, const Attention
     default:
       launch_attend<256>(stream, args, grid, block_rows, shared_bytes_at_most);
   }
-  if (!plan.merges.empty()) merge_chunks(stream, args, plan, block_rows);
+  if (!plan.merges.empty()) merge_chunks(stream, args, plan);
 }
 
 }  // namespace llm_tp

@@ -16,7 +16,7 @@ namespace llm_tp {
 /// one chunk each (flash decoding): the same operations either way, so the same bits.
 constexpr int kKeyTile = 32, kChunkKeys = 256;
 
-/// One block's work, for every KV head.
+/// One block's work, for every KV head. Without rows: none.
 struct AttentionItem {
   std::int32_t first_row, rows, first_position, first_page, pages_before;  // the slice
   std::int32_t first_query;          // packed row of the slice at which the block begins
@@ -28,16 +28,27 @@ struct AttentionMerge {
   std::int32_t first_row, rows, first_partial, partials;
 };
 
-/// The work of a step's batch, in host memory.
+/// The work of a step's batch, in host memory. How many items and merges there are is rounded up by empty
+/// ones, and partial_rows depends on the slices' rows alone: steps that differ in where their sequences are
+/// have few plans of different shapes.
 struct AttentionPlan {
   std::vector<AttentionItem> items;
   std::vector<AttentionMerge> merges;
   std::int32_t partials = 0;
+  std::int32_t partial_rows = 0;  // query rows that a partial has room for
 };
 
-/// block_rows: query rows of a block, 32 or 64.
-AttentionPlan plan_attention(const Batch& batch, const HeadMap& heads, const AttentionOptions& options,
-                             int block_rows);
+struct AttentionPlanOptions {
+  std::int32_t group = 1;              // query heads a KV head
+  std::int64_t window = 0;             // positions that are seen; 0: all
+  std::int32_t block_rows = 64;        // query rows of a block, 32 or 64
+  std::int64_t most_partial_rows = 0;  // of all partials of a KV head
+};
+
+/// Where partials have no room for all sequences, the longest are cut and the others walked whole.
+AttentionPlan plan_attention(const Batch& batch, const AttentionPlanOptions& options);
+/// No plan of so many rows and slices has more items.
+std::int64_t most_items(std::int64_t rows, std::int64_t slices, const AttentionPlanOptions& options);
 
 struct AttentionHeads {
   std::int32_t query_begin, query_end, kv_begin, group;
@@ -55,21 +66,22 @@ struct AttentionArguments {
   const std::int32_t* pages;  // of all slices
   const AttentionItem* items;
   const AttentionMerge* merges;
-  float* partial_sums;    // [partial][kv head][block row][head_dim]
-  float2* partial_state;  // [partial][kv head][block row]: largest score, sum of weights
+  std::int32_t partial_rows;
+  float* partial_sums;    // [partial][kv head][partial_rows][head_dim]
+  float2* partial_state;  // [partial][kv head][partial_rows]: largest score, sum of weights
 };
 
 /// Query rows of a block for these heads: as many as shared memory holds. Errors: kUnavailable for head_dim >
 /// 256.
 int attention_block_rows(int head_dim, DType cache_dtype, std::size_t shared_bytes_at_most);
-std::int64_t partial_sum_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows);
-std::int64_t partial_state_bytes(const AttentionPlan& plan, const DeviceCache& cache, int block_rows);
+/// Of so many query rows of every KV head.
+std::int64_t partial_sum_bytes(std::int64_t rows, const DeviceCache& cache);
+std::int64_t partial_state_bytes(std::int64_t rows, const DeviceCache& cache);
 
 void attend(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan, int block_rows,
             std::size_t shared_bytes_at_most);
 
 /// The second kernel of attend(): partials of the plan's slices, merged in order.
-void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan,
-                  int block_rows);
+void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan);
 
 }  // namespace llm_tp

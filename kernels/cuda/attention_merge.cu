@@ -4,7 +4,7 @@ namespace llm_tp {
 namespace {
 
 /// One thread an element of a slice's rows; KV heads in blockIdx.y.
-__global__ void merge_chunks_kernel(AttentionArguments args, int block_rows) {
+__global__ void merge_chunks_kernel(AttentionArguments args) {
   const AttentionMerge item = args.merges[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), dim = args.cache.head_dim;
   const QueryHeads heads = query_heads_of(args.heads, head);
@@ -15,7 +15,7 @@ __global__ void merge_chunks_kernel(AttentionArguments args, int block_rows) {
     float sum = 0.0f;
     for (int p = 0; p < item.partials; ++p) {
       const std::int64_t at =
-          (std::int64_t{item.first_partial + p} * args.cache.heads + head) * block_rows + query;
+          (std::int64_t{item.first_partial + p} * args.cache.heads + head) * args.partial_rows + query;
       const float2 next = args.partial_state[at];
       float before = 1.0f, after = 0.0f;
       merge(state, {next.x, next.y}, before, after);
@@ -29,10 +29,9 @@ __global__ void merge_chunks_kernel(AttentionArguments args, int block_rows) {
 
 }  // namespace
 
-void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan,
-                  int block_rows) {
+void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan) {
   const dim3 grid(static_cast<unsigned>(plan.merges.size()), static_cast<unsigned>(args.cache.heads));
-  LLM_TP_LAUNCH(merge_chunks_kernel, grid, 128, 0, stream, args, block_rows);
+  LLM_TP_LAUNCH(merge_chunks_kernel, grid, 128, 0, stream, args);
 }
 
 }  // namespace llm_tp

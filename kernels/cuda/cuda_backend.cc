@@ -3,41 +3,12 @@
 #include <algorithm>
 #include <numbers>
 
+#include "base/log.h"
+#include "kernels/cuda/cuda_kv_cache.h"
 #include "kernels/cuda/cuda_weight.h"
-#include "kernels/vector_codes.h"
 
 namespace llm_tp {
 namespace {
-
-class CudaKvCache final : public KvCache {
- public:
-  CudaKvCache(const KvShape& shape, DeviceBuffer memory) : KvCache(shape), memory_(std::move(memory)) {
-    device_ = {reinterpret_cast<unsigned char*>(memory_.data()),
-               shape.dtype,
-               shape.layers,
-               shape.kv_heads,
-               shape.head_dim,
-               shape.page_tokens,
-               head_bytes_of(shape),
-               bytes_of(shape) / std::max(shape.pages, 1)};
-  }
-  const DeviceCache& device() const noexcept { return device_; }
-  static std::int64_t bytes_of(const KvShape& s) {
-    return std::int64_t{s.pages} * s.layers * 2 * s.kv_heads * head_bytes_of(s);
-  }
-  void check(PageId page) const {
-    LLM_TP_CHECK(page >= 0 && page < shape().pages,
-                 "page " + std::to_string(page) + " of " + std::to_string(shape().pages) + " does not exist");
-  }
-
- private:
-  static std::int64_t head_bytes_of(const KvShape& s) {
-    const std::int64_t scales = has_vector_scales(s.dtype) ? row_bytes(DType::kF32, s.page_tokens) : 0;
-    return row_bytes(s.dtype, std::int64_t{s.page_tokens} * s.head_dim) + scales;
-  }
-  DeviceBuffer memory_;
-  DeviceCache device_;
-};
 
 // The backend makes its own weights and caches, so these casts cannot meet another's.
 const CudaPackedWeight& own(const PackedWeight& w) { return static_cast<const CudaPackedWeight&>(w); }
@@ -70,39 +41,20 @@ DeviceRows angles_of(TensorView cos_sin, const HeadArguments& heads, std::int64_
   return rows_of(cos_sin);
 }
 
-/// Pages of all slices, one after the other; every position of the batch has one.
-std::vector<PageId> pages_of(const Batch& batch, const CudaKvCache& cache) {
-  std::vector<PageId> pages;
-  for (const BatchSlice& slice : batch.slices) {
-    const std::int64_t positions = std::int64_t{slice.first_position} + slice.rows;
-    LLM_TP_CHECK(positions <= (slice.pages_before + std::ssize(slice.pages)) * cache.shape().page_tokens,
-                 "a slice has fewer pages than positions");
-    for (const PageId page : slice.pages) {
-      cache.check(page);
-      pages.push_back(page);
-    }
-  }
-  return pages;
-}
-
 }  // namespace
 
-CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens)
+CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens, bool graphs)
     : many_tokens_(many_tokens),
       stream_((check_cuda(cudaSetDevice(device), "cudaSetDevice"), std::make_shared<CudaStream>())),
       pool_(packing_threads),
       pipe_(*stream_, wait_),
-      operand_(stream_->get()),
-      block_sums_(stream_->get()),
-      partial_sums_(stream_->get()),
-      partial_state_(stream_->get()),
+      operand_(stream_->get(), "the operand of products"),
+      block_sums_(stream_->get(), "block sums of the operand of products"),
+      partial_sums_(stream_->get(), "partial sums of attention"),
+      partial_state_(stream_->get(), "partial states of attention"),
       tokens_(stream_->get(), pipe_),
       row_numbers_(stream_->get(), pipe_),
       row_weights_(stream_->get(), pipe_),
-      slots_(stream_->get(), pipe_),
-      pages_(stream_->get(), pipe_),
-      items_(stream_->get(), pipe_),
-      merges_(stream_->get(), pipe_),
       copies_(stream_->get(), pipe_) {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
@@ -111,14 +63,22 @@ CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_toke
                                             std::to_string(10 * properties.major + properties.minor) +
                                             "; sm_80 or later is needed; use --device cpu");
   DeviceLog::of_this_thread().begin(device, properties.name);
+  if (graphs) graphs_.emplace(*stream_);
   shared_bytes_ = properties.sharedMemPerBlockOptin;
   description_ = "cuda " + std::string(properties.name) + ", device " + std::to_string(device);
 }
-CudaBackend::~CudaBackend() = default;
+CudaBackend::~CudaBackend() {
+  if (!graphs_) return;
+  const GraphCache::Figures& steps = graphs_->figures();
+  log(LogLevel::kDebug, description_ + ": " + std::to_string(steps.as_it_is) +
+                            " steps came the first time, " + std::to_string(steps.recorded) +
+                            " were recorded, " + std::to_string(steps.replayed) + " replayed");
+}
 
 DeviceBuffer CudaBackend::allocate(std::size_t bytes) {
   void* at = nullptr;
   const std::size_t size = std::max<std::size_t>(bytes, 1);
+  DeviceLog::of_this_thread().takes_memory(size, "a buffer of the model");
   check_cuda(cudaMallocAsync(&at, size, stream_->get()), "cudaMallocAsync");
   check_cuda(cudaMemsetAsync(at, 0, size, stream_->get()), "cudaMemsetAsync");
   return DeviceBuffer(static_cast<std::byte*>(at), bytes,
@@ -131,6 +91,7 @@ std::optional<std::int64_t> CudaBackend::free_bytes() const {
   return static_cast<std::int64_t>(free);
 }
 void CudaBackend::synchronize() {
+  LLM_TP_CHECK(!stream_->is_recorded(), "ops that are recorded wait for the device");
   wait_.until([this] { return stream_->is_done(); });
 }
 void CudaBackend::upload(std::byte* to, std::span<const std::byte> from) { pipe_.copy(to, from); }
@@ -165,13 +126,15 @@ std::int64_t CudaBackend::packed_bytes(const WeightSpec& spec) const {
   return CudaPackedWeight::bytes_of(spec);
 }
 std::unique_ptr<PackedWeight> CudaBackend::pack(const WeightSpec& spec, const RowReader& read) {
-  return std::make_unique<CudaPackedWeight>(spec, read, pool_, pipe_,
-                                            [this](std::size_t bytes) { return allocate(bytes); });
+  auto packed = std::make_unique<CudaPackedWeight>(spec, read, pool_, pipe_,
+                                                   [this](std::size_t bytes) { return allocate(bytes); });
+  weights_.push_back(packed->device());
+  return packed;
 }
 std::int64_t CudaBackend::kv_bytes(const KvShape& shape) const { return CudaKvCache::bytes_of(shape); }
 std::unique_ptr<KvCache> CudaBackend::make_kv_cache(const KvShape& shape) {
-  return std::make_unique<CudaKvCache>(shape,
-                                       allocate(static_cast<std::size_t>(CudaKvCache::bytes_of(shape))));
+  return std::make_unique<CudaKvCache>(
+      shape, allocate(static_cast<std::size_t>(CudaKvCache::bytes_of(shape))), stream_->get(), pipe_);
 }
 
 void CudaBackend::embed(TensorView out, std::span<const TokenId> tokens, const PackedWeight& table,
@@ -215,7 +178,7 @@ void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView 
                "linear: shapes");
   const DeviceWeight& weight = own(w).device();
   DeviceOperand operand{rows_of(x), operand_tiles(out.rows)};
-  if (many_tokens_ == ManyTokensAs::kBf16) operand.part_count = 1;
+  operand.part_count = part_count();
   if (const std::int64_t bytes = operand_bytes(weight, out.rows, operand.part_count))
     operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
   if (const std::int64_t bytes = block_sum_bytes(weight, out.rows))
@@ -251,17 +214,6 @@ void CudaBackend::keep(HeadArguments& args, KvCache& cache, int layer, TensorVie
   LLM_TP_CHECK(k.rows() == batch.rows() && v.rows() == k.rows() && k.columns() == v.columns() &&
                    k.columns() == std::int64_t{shape.kv_heads} * shape.head_dim && layer < shape.layers,
                "write_kv: shapes");
-  std::vector<std::int32_t> slots(static_cast<std::size_t>(batch.rows()));
-  for (const BatchSlice& slice : batch.slices)
-    for (std::int32_t i = 0; i < slice.rows; ++i) {
-      const std::int32_t position = slice.first_position + i;
-      const std::int32_t page = position / shape.page_tokens - slice.pages_before;
-      LLM_TP_CHECK(page >= 0 && page < std::ssize(slice.pages), "a position of a slice has no page");
-      const PageId id = slice.pages[static_cast<std::size_t>(page)];
-      own(cache).check(id);
-      slots[static_cast<std::size_t>(slice.first_row + i)] =
-          id * shape.page_tokens + position % shape.page_tokens;
-    }
   args.head_dim = shape.head_dim;
   args.parts[1].rows = rows_of(k);
   args.parts[2].rows = rows_of(v);
@@ -271,7 +223,7 @@ void CudaBackend::keep(HeadArguments& args, KvCache& cache, int layer, TensorVie
   }
   args.cache = own(cache).device();
   args.layer = layer;
-  args.slots = slots_.hold(std::span<const std::int32_t>(slots));
+  args.slots = own(cache).slots(batch);
 }
 
 void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) {
@@ -307,9 +259,9 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
                    layer < shape.layers,
                "attend: shapes");
   if (has_nothing(out)) return;
-  const std::vector<PageId> pages = pages_of(batch, own(cache));
-  const int block_rows = attention_block_rows(heads.head_dim, shape.dtype, shared_bytes_);
-  const AttentionPlan plan = plan_attention(batch, heads, options, block_rows);
+  const AttentionPlanOptions plan_options = plan_options_of(cache, heads, options.window);
+  const CudaKvCache::Attention attention = own(cache).attention(batch, plan_options);
+  const AttentionPlan& plan = attention.plan;
   const DeviceCache& device = own(cache).device();
   AttentionArguments args{};
   args.out = rows_of(out);
@@ -325,16 +277,74 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
       options.soft_cap > 0 ? options.scale : static_cast<float>(double{options.scale} * std::numbers::log2e);
   // A window beyond any position is none.
   args.window = options.window >= std::int64_t{1} << 30 ? 0 : static_cast<std::int32_t>(options.window);
-  args.pages = pages_.hold(std::span<const PageId>(pages));
-  args.items = items_.hold(std::span<const AttentionItem>(plan.items));
+  args.pages = attention.pages;
+  args.items = attention.items;
+  args.merges = attention.merges;
+  args.partial_rows = plan.partial_rows;
   if (plan.partials > 0) {
-    args.merges = merges_.hold(std::span<const AttentionMerge>(plan.merges));
+    const std::int64_t rows = std::int64_t{plan.partials} * plan.partial_rows;
     args.partial_sums = reinterpret_cast<float*>(
-        partial_sums_.reserve(static_cast<std::size_t>(partial_sum_bytes(plan, device, block_rows))));
+        partial_sums_.reserve(static_cast<std::size_t>(partial_sum_bytes(rows, device))));
     args.partial_state = reinterpret_cast<float2*>(
-        partial_state_.reserve(static_cast<std::size_t>(partial_state_bytes(plan, device, block_rows))));
+        partial_state_.reserve(static_cast<std::size_t>(partial_state_bytes(rows, device))));
   }
-  llm_tp::attend(stream_->get(), args, plan, block_rows, shared_bytes_);
+  llm_tp::attend(stream_->get(), args, plan, plan_options.block_rows, shared_bytes_);
+}
+
+AttentionPlanOptions CudaBackend::plan_options_of(const KvCache& cache, const HeadMap& heads,
+                                                  std::int64_t window) const {
+  const DeviceCache& device = own(cache).device();
+  AttentionPlanOptions options;
+  options.group = heads.group;
+  options.window = window;
+  options.block_rows = attention_block_rows(heads.head_dim, device.dtype, shared_bytes_);
+  const std::int64_t row_bytes = partial_sum_bytes(1, device) + partial_state_bytes(1, device);
+  options.most_partial_rows = kPartialBytes / std::max<std::int64_t>(row_bytes, 1);
+  return options;
+}
+
+void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> caches) {
+  const auto size = [](std::int64_t bytes) { return static_cast<std::size_t>(bytes); };
+  pipe_.reserve();
+  reserve_pinned(host_copy_, size(limits.host_bytes), *stream_, wait_);
+  for (const DeviceWeight& weight : weights_) {
+    operand_.reserve(size(operand_bytes(weight, limits.rows, part_count())));
+    block_sums_.reserve(size(block_sum_bytes(weight, limits.rows)));
+  }
+  tokens_.reserve(size(limits.rows) * sizeof(TokenId));
+  row_numbers_.reserve(size(limits.listed_rows) * sizeof(std::int32_t));
+  row_weights_.reserve(size(limits.listed_rows) * sizeof(float));
+  for (const CacheBatch& at : caches) {
+    const auto& cache = own(*at.cache);
+    if (cache.shape().kv_heads == 0) continue;
+    AttentionPlanOptions options = plan_options_of(cache, at.heads, at.window);
+    const std::int64_t chunks = limits.positions / kChunkKeys + 1;
+    options.most_partial_rows =
+        std::min(options.most_partial_rows, limits.slices * chunks * options.block_rows);
+    static_cast<CudaKvCache*>(at.cache)->reserve(limits, options);
+    partial_sums_.reserve(size(partial_sum_bytes(options.most_partial_rows, cache.device())));
+    partial_state_.reserve(size(partial_state_bytes(options.most_partial_rows, cache.device())));
+    copies_.reserve(size(std::min<std::int64_t>(cache.shape().pages, limits.rows + limits.slices)) *
+                    sizeof(int2));
+  }
+}
+
+void CudaBackend::run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) {
+  constexpr std::int64_t kMostRows = 256;  // above, kernels take longer than their launches
+  if (!graphs_ || batches.empty() || batches[0].batch.rows() > kMostRows) return body();
+  // What launches depend on: caches tell models and their weights apart; the workspace of a model and the
+  // tables of a cache lie still; from the rows follow all shapes but those of the plan.
+  GraphCache::Key key;
+  for (const CacheBatch& at : batches) {
+    key.push_back(reinterpret_cast<std::intptr_t>(at.cache));
+    key.push_back(at.batch.rows());
+    if (at.heads.kv_heads.empty()) continue;
+    own(*at.cache).slots(at.batch);
+    const AttentionPlan plan =
+        own(*at.cache).attention(at.batch, plan_options_of(*at.cache, at.heads, at.window)).plan;
+    key.insert(key.end(), {std::ssize(plan.items), std::ssize(plan.merges), plan.partial_rows});
+  }
+  graphs_->run(std::move(key), body);
 }
 
 void CudaBackend::silu_mul(TensorView out, TensorView gate_up) {
@@ -392,8 +402,9 @@ void CudaBackend::copy_pages(KvCache& cache, std::span<const PageId> from, std::
                      std::ssize(pages));
 }
 
-std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens) {
-  return std::make_unique<CudaBackend>(device, packing_threads, many_tokens);
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens,
+                                                 bool graphs) {
+  return std::make_unique<CudaBackend>(device, packing_threads, many_tokens, graphs);
 }
 
 }  // namespace llm_tp

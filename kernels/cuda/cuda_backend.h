@@ -1,9 +1,11 @@
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device_factory.h"
+#include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/handles.h"
 #include "kernels/cuda/heads.h"
 #include "kernels/cuda/linear.h"
@@ -17,15 +19,20 @@ namespace llm_tp {
 /// queued. One thread calls; the backend's own threads help to pack weights.
 class CudaBackend : public DeviceBackend {
  public:
-  /// packing_threads: of the host, the calling one among them. Errors: kUnavailable.
-  CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens = ManyTokensAs::kF32);
+  /// packing_threads: of the host, the calling one among them. graphs: run_repeated() records and replays.
+  /// Errors: kUnavailable.
+  CudaBackend(int device, int packing_threads, ManyTokensAs many_tokens = ManyTokensAs::kF32,
+              bool graphs = true);
   ~CudaBackend() override;
 
   // For what queues work of its own between the ops: comm/nccl.
   cudaStream_t stream() const noexcept { return stream_->get(); }
+  const CudaStream& ops_stream() const noexcept { return *stream_; }
   UploadPipe& pipe() noexcept { return pipe_; }
   /// How the host waits for the device: a watcher set here looks during every wait.
   DeviceWait& wait() noexcept { return wait_; }
+  /// Empty: without graphs.
+  const std::optional<GraphCache>& graphs() const noexcept { return graphs_; }
 
   std::string description() const override { return description_; }
   DeviceBuffer allocate(std::size_t bytes) override;
@@ -66,8 +73,17 @@ class CudaBackend : public DeviceBackend {
   void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
                 std::span<const float> weights) override;
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
+  void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) override;
+  void reserve(const StepLimits& limits, std::span<const CacheBatch> caches) override;
+  void expect_no_more_memory() override { DeviceLog::of_this_thread().expect_no_more(); }
 
  private:
+  /// Of partial sums and states of attention, together.
+  static constexpr std::int64_t kPartialBytes = std::int64_t{64} << 20;
+
+  /// Of an operand for many tokens.
+  std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kBf16 ? 1 : kOperandParts; }
+  AttentionPlanOptions plan_options_of(const KvCache& cache, const HeadMap& heads, std::int64_t window) const;
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                 const float* bias);
   /// Adds keys and values, [T, KV heads * head_dim] each, to what prepare_heads() is to do.
@@ -82,7 +98,9 @@ class CudaBackend : public DeviceBackend {
   UploadPipe pipe_;
   PinnedMemory host_copy_;
   StreamMemory operand_, block_sums_, partial_sums_, partial_state_;
-  StepTable tokens_, row_numbers_, row_weights_, slots_, pages_, items_, merges_, copies_;
+  std::vector<DeviceWeight> weights_;  // that were packed: what an operand may be for
+  StepTable tokens_, row_numbers_, row_weights_, copies_;
+  std::optional<GraphCache> graphs_;
 };
 
 }  // namespace llm_tp

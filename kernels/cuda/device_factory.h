@@ -34,8 +34,9 @@ std::string cuda_build_version();
 /// a third of the work. Fewer tokens are always whole: weights are what their time goes to.
 enum class ManyTokensAs : std::uint8_t { kF32, kBf16 };
 
-/// DeviceBackend on GPU number `device`. One thread calls it. Errors: kUnavailable where there is no such
-/// device or the driver refuses it.
-std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens);
+/// DeviceBackend on GPU number `device`; graphs: repeated runs of ops are replayed from graphs. One thread
+/// calls it. Errors: kUnavailable where there is no such device or the driver refuses it.
+std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens,
+                                                 bool graphs);
 
 }  // namespace llm_tp

@@ -1,5 +1,7 @@
 #include "kernels/cuda/device_log.h"
 
+#include "base/log.h"
+
 namespace llm_tp {
 
 DeviceLog& DeviceLog::of_this_thread() {
@@ -9,7 +11,15 @@ DeviceLog& DeviceLog::of_this_thread() {
 
 void DeviceLog::begin(int device, const std::string& name) {
   device_ = "device " + std::to_string(device) + " (" + name + ")";
+  complete_ = false;
   is_idle();
+}
+
+void DeviceLog::takes_memory(std::size_t bytes, const char* what) {
+  ++times_taken_;
+  if (complete_)
+    log_warning(device_ + " takes memory after warm-up: " + std::to_string(bytes) + " bytes for " + what +
+                "; steps go on, but wait for it; please report it with the command line");
 }
 
 void DeviceLog::launches(const char* kernel) noexcept {

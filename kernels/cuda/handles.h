@@ -22,6 +22,12 @@ class CudaStream {
     check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
     DeviceLog::of_this_thread().is_idle();
   }
+  /// What is queued goes into a graph now and does not run.
+  bool is_recorded() const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check_cuda(cudaStreamIsCapturing(stream_, &status), "cudaStreamIsCapturing");
+    return status != cudaStreamCaptureStatusNone;
+  }
   /// All that was queued is done.
   bool is_done() const {
     const cudaError_t state = cudaStreamQuery(stream_);
@@ -54,10 +60,54 @@ class CudaEvent {
   cudaEvent_t event_ = nullptr;
 };
 
+/// What a stream was told to do between two calls, to be queued again as a whole.
+class CudaGraph {
+ public:
+  CudaGraph() = default;
+  ~CudaGraph() { release(); }
+  CudaGraph(CudaGraph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  CudaGraph& operator=(CudaGraph&& other) noexcept {
+    release();
+    exec_ = std::exchange(other.exec_, nullptr);
+    return *this;
+  }
+  explicit operator bool() const noexcept { return exec_ != nullptr; }
+
+  /// Records what body() queues, none of which runs. Calls of this thread that wait for the device, or take
+  /// memory, are errors meanwhile. Empty where the device has no memory left for it.
+  template <class Body>
+  static CudaGraph record(cudaStream_t stream, const Body& body) {
+    check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    cudaGraph_t recorded = nullptr;
+    try {
+      body();
+    } catch (...) {
+      cudaStreamEndCapture(stream, &recorded);
+      if (recorded != nullptr) cudaGraphDestroy(recorded);
+      throw;
+    }
+    check_cuda(cudaStreamEndCapture(stream, &recorded), "cudaStreamEndCapture");
+    CudaGraph graph;
+    const cudaError_t made = cudaGraphInstantiate(&graph.exec_, recorded, 0);
+    cudaGraphDestroy(recorded);
+    if (made != cudaErrorMemoryAllocation) check_cuda(made, "cudaGraphInstantiate");
+    return graph;
+  }
+  void launch(cudaStream_t stream) const { check_cuda(cudaGraphLaunch(exec_, stream), "cudaGraphLaunch"); }
+
+ private:
+  void release() noexcept {
+    if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
+    exec_ = nullptr;
+  }
+  cudaGraphExec_t exec_ = nullptr;
+};
+
 /// Device memory of one stream's order; empty by default. Grows by reserve(), which drops what was there.
 class StreamMemory {
  public:
-  explicit StreamMemory(cudaStream_t stream) : stream_(stream) {}
+  /// what: for messages; must last.
+  explicit StreamMemory(cudaStream_t stream, const char* what = "a buffer") : stream_(stream), what_(what) {}
   ~StreamMemory() { release(); }
   StreamMemory(const StreamMemory&) = delete;
   StreamMemory& operator=(const StreamMemory&) = delete;
@@ -68,6 +118,7 @@ class StreamMemory {
     release();
     const std::size_t rounded = (bytes + 255) / 256 * 256;
     void* at = nullptr;
+    DeviceLog::of_this_thread().takes_memory(rounded, what_);
     check_cuda(cudaMallocAsync(&at, rounded, stream_), "cudaMallocAsync");
     data_ = static_cast<std::byte*>(at);
     bytes_ = rounded;
@@ -83,6 +134,7 @@ class StreamMemory {
   }
 
   cudaStream_t stream_;
+  const char* what_;
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
@@ -98,6 +150,7 @@ class PinnedMemory {
     if (bytes <= bytes_) return data_;
     release();
     void* at = nullptr;
+    DeviceLog::of_this_thread().takes_memory(bytes, "pinned memory of the host");
     check_cuda(cudaHostAlloc(&at, bytes, cudaHostAllocDefault), "cudaHostAlloc");
     data_ = static_cast<std::byte*>(at);
     bytes_ = bytes;

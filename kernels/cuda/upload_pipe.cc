@@ -17,8 +17,8 @@ void UploadPipe::copy(std::byte* to_device, std::span<const std::byte> from) {
 
 const std::byte* StepTable::hold_bytes(std::span<const std::byte> table) {
   if (table.size() != held_.size() || std::memcmp(table.data(), held_.data(), table.size()) != 0) {
-    held_.assign(table.begin(), table.end());
     pipe_.copy(memory_.reserve(table.size()), table);
+    held_.assign(table.begin(), table.end());
   }
   return memory_.data();
 }

@@ -26,8 +26,14 @@ class UploadPipe {
 
   /// Both must outlive this.
   UploadPipe(const CudaStream& stream, const DeviceWait& wait) : stream_(stream), wait_(wait) {}
-  /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left.
+  /// Both buffers, as large as copy() uses them.
+  void reserve() {
+    for (PinnedMemory& buffer : buffers_) reserve_pinned(buffer, kBufferBytes, stream_, wait_);
+  }
+  /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left. Not while a graph is
+  /// recorded: it would send what lies in the buffer when it is replayed.
   std::byte* next(std::size_t bytes) {
+    LLM_TP_CHECK(!stream_.is_recorded(), "ops that are recorded send something to the device");
     turn_ = 1 - turn_;
     wait_.until([this] { return sent_[turn_].is_reached(); });
     return reserve_pinned(buffers_[turn_], bytes, stream_, wait_);
@@ -51,10 +57,16 @@ class UploadPipe {
 };
 
 /// A small table of a step in device memory, sent again only when its contents change: ops of one layer after
-/// the other ask for the same one.
+/// the other ask for the same one. What a graph holds of it is the address, so it must be there, with the
+/// step's contents, before ops are recorded or replayed.
 class StepTable {
  public:
-  StepTable(cudaStream_t stream, UploadPipe& pipe) : memory_(stream), pipe_(pipe) {}
+  StepTable(cudaStream_t stream, UploadPipe& pipe) : memory_(stream, "a step's table"), pipe_(pipe) {}
+  /// Room for a table of so many bytes, so that it stays where it is.
+  void reserve(std::size_t bytes) {
+    const std::byte* const before = memory_.data();
+    if (memory_.reserve(bytes) != before) held_.clear();
+  }
   template <class T>
   const T* hold(std::span<const T> table) {
     return reinterpret_cast<const T*>(hold_bytes(std::as_bytes(table)));

@@ -16,6 +16,7 @@ enum class Numerics : std::uint8_t { kInvariant, kFast };
 enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
 enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
+enum class GpuGraphs : std::uint8_t { kAuto, kOn, kOff };
 
 /// How calls of functions stand in a model's replies.
 enum class ToolFormat : std::uint8_t { kAuto, kHermes, kLlama3, kMistral, kNone };
@@ -133,6 +134,7 @@ struct EngineConfig {
   std::optional<std::int64_t> kv_memory;  // bytes a rank; empty: what is left after the weights
   Communication communication = Communication::kAuto;
   GpuCommunication gpu_communication = GpuCommunication::kAuto;
+  GpuGraphs gpu_graphs = GpuGraphs::kAuto;
   std::int64_t rank_timeout = 600;  // seconds; 0: never
   std::int64_t max_batch = 32;      // sequences a step of batch and serve
   std::vector<double> shares;       // weight of each rank; empty: equal

@@ -142,6 +142,12 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                                     {"host", GpuCommunication::kHost}},
                                    LLM_TP_FIELD(gpu_communication)));
   keys.push_back(
+      choice_key<GpuGraphs>({"gpu_graphs", "--gpu-graphs", "",
+                             "Replays steps that come again from CUDA graphs, with the same bits; on: an "
+                             "error where that cannot be."},
+                            {{"auto", GpuGraphs::kAuto}, {"on", GpuGraphs::kOn}, {"off", GpuGraphs::kOff}},
+                            LLM_TP_FIELD(gpu_graphs)));
+  keys.push_back(
       integer_key({"rank_timeout", "--rank-timeout", "seconds",
                    "A rank that lets others wait longer, also while it loads, ends the group; 0: never."},
                   0, 86400, LLM_TP_FIELD(rank_timeout)));

@@ -17,6 +17,7 @@
 #include "kernels/checking_backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/device_factory.h"
+#include "kernels/device_error.h"
 
 namespace llm_tp {
 namespace {
@@ -104,6 +105,49 @@ std::int64_t check_room(const Group& group, const EngineConfig& config,
   }
   check_memory(group.share(), mine, kv[rank], needed, available, advice);
   return mine.weights + kv[rank];
+}
+
+/// The largest piece of memory that the device still gives, as a try shows: what it says is free may be in
+/// fragments, or gone to another process.
+std::int64_t largest_piece(DeviceBackend& ops) {
+  for (std::int64_t bytes = ops.free_bytes().value_or(0); bytes >= 1 << 16; bytes -= bytes / 4) {
+    try {
+      ops.allocate(static_cast<std::size_t>(bytes));
+      return bytes;
+    } catch (const DeviceError&) {
+    }
+  }
+  return 0;
+}
+
+/// Where a device ran out of memory although the plan fitted: the same error, and what would fit.
+/// free_before: the first allocation.
+[[noreturn]] void throw_with_advice(const DeviceError& error, const LoadPlan& load,
+                                    const EngineConfig& config, RankModel& model, DeviceBackend& ops,
+                                    const Group& group, std::int64_t free_before) {
+  if (error.code() != ExitCode::kOutOfMemory) throw DeviceError(error);
+  const RankMemory mine = model.memory(ops, load.most_rows)[static_cast<std::size_t>(group.share())];
+  const std::int64_t had = free_before - ops.free_bytes().value_or(0) + largest_piece(ops);
+  // A twentieth for what the plan does not know of.
+  const std::int64_t room = had / 20 * 19 - mine.weights - mine.workspace;
+  const std::int64_t fitting = fitting_positions(load, config, model.files().shape, mine, 0, room);
+  throw DeviceError(error.code(),
+                    std::string(error.what()) + "; it had " + memory_text(had) + " where it had said " +
+                        memory_text(free_before) + ", so of " + std::to_string(load.kv_tokens) +
+                        " positions for " + std::to_string(load.sequences) + " sequences about " +
+                        std::to_string(fitting) + " fit: lower --max-context, --max-batch or --max-tokens");
+}
+
+/// What stands against graphs is an error where they are asked for, and else told, as it costs time.
+void check_graphs(const EngineConfig& config, const std::vector<std::unique_ptr<RankModel>>& models,
+                  bool leads) {
+  std::string why = config.check_numerics ? "check_numerics looks at every result" : "";
+  for (const auto& model : models)
+    if (why.empty()) why = model->loaded().model->why_not_recorded();
+  if (why.empty() || config.gpu_graphs == GpuGraphs::kOff) return;
+  if (config.gpu_graphs == GpuGraphs::kOn)
+    throw Error(ExitCode::kConfig, "gpu_graphs on: steps cannot be recorded: " + why);
+  if (leads) log_info("kernels are launched one by one, without CUDA graphs: " + why);
 }
 
 /// Shrinks a KV cache that may be smaller to what every rank has room for. All ranks call it.
@@ -229,7 +273,9 @@ void run_engine(const Group& group, const EngineConfig& config,
       throw Error(ExitCode::kConfig,
                   "numerics fast is a way of GPU ranks (docs/cuda.md); on the CPU use --numerics invariant");
     choices = ModelChoices::of(config, group);
-    if (gpu) ops = make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics));
+    if (gpu)
+      ops = make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics),
+                              config.gpu_graphs != GpuGraphs::kOff);
     models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
     if (!gpu) ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);
     if (group.leads()) load = prepare(models[0]->files());
@@ -274,15 +320,39 @@ void run_engine(const Group& group, const EngineConfig& config,
                                                   " KV pages, more than can be numbered: raise page_tokens, "
                                                   "or lower max_tokens or n");
   });
+  const std::int64_t free_before = ops->free_bytes().value_or(0);
+  const auto name_what_fits = [&](const DeviceError& error) {
+    throw_with_advice(error, load, config, *models[0], *ops, group, free_before);
+  };
   agree(group, [&] {
-    for (std::size_t m = 0; m < models.size(); ++m)
-      models[m]->load(device, ranks, load.most_rows, caches[m], config.page_tokens);
+    try {
+      for (std::size_t m = 0; m < models.size(); ++m)
+        models[m]->load(device, ranks, load.most_rows, load.sequences, load.kv_tokens, caches[m],
+                        config.page_tokens);
+    } catch (const DeviceError& error) {
+      name_what_fits(error);
+    }
+    if (gpu) check_graphs(config, models, group.leads());
   });
 
   std::vector<ModelWithCaches> loaded;
   for (const auto& model : models) loaded.push_back(model->loaded());
   const ModelFiles& files = models[0]->files();
   StepRunner runner(std::move(loaded), device, ranks, group.control, files.shape.vocabulary, weights_and_kv);
+  if (gpu) {
+    try {
+      runner.warm_up(load.most_rows);
+    } catch (const DeviceError& error) {
+      name_what_fits(error);
+    }
+    const std::int64_t free = ops->free_bytes().value_or(0);
+    std::int64_t planned = weights_and_kv;
+    for (const auto& model : models)
+      planned += model->memory(*ops, load.most_rows)[static_cast<std::size_t>(group.share())].workspace;
+    if (group.leads())
+      log_info("memory of " + device.description() + ": planned " + memory_text(planned) + ", took " +
+               memory_text(free_before - free) + ", " + memory_text(free) + " are free");
+  }
   std::vector<RankPlace> places = gather_places(group, device.description(), choices.threads);
   if (!group.leads()) return work(runner, group.control);
   log(LogLevel::kDebug, device.description() + "; " + ranks.description());

@@ -50,8 +50,8 @@ std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t
   return all;
 }
 
-void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
-                     std::span<const CacheLimits> caches, int page_tokens) {
+void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, std::int64_t sequences,
+                     std::int64_t positions, std::span<const CacheLimits> caches, int page_tokens) {
   RankWeights weights = loader_->load(plan_, group_.share(), ops, LoadProgress(group_.leads()));
   model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.share(), std::move(weights), ops, ranks,
                                      most_rows);
@@ -64,6 +64,7 @@ void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_
   for (std::size_t g = 0; g < groups.size(); ++g)
     caches_.push_back(ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, groups[g],
                                                     static_cast<int>(caches[g].pages), page_tokens)));
+  model_->reserve(loaded().caches, sequences, std::min(positions, files_.shape.context));
 }
 
 ModelWithCaches RankModel::loaded() const {

@@ -22,9 +22,10 @@ class RankModel {
             const Group& group);
   /// Of every rank.
   std::vector<RankMemory> memory(const DeviceBackend& ops, std::int64_t most_rows) const;
-  /// ranks: those whose sums are over tensors of the device.
-  void load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows,
-            std::span<const CacheLimits> caches, int page_tokens);
+  /// ranks: those whose sums are over tensors of the device. sequences: of a step, which have so many
+  /// positions together.
+  void load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, std::int64_t sequences,
+            std::int64_t positions, std::span<const CacheLimits> caches, int page_tokens);
   ModelFiles& files() noexcept { return files_; }
   ModelWithCaches loaded() const;
 

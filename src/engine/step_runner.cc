@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <numeric>
+#include <string>
 #include <utility>
 
 #include "base/byte_stream.h"
@@ -78,6 +80,40 @@ StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, 
     : models_(std::move(models)), ops_(ops), ranks_(ranks), book_(ranks, weights_and_kv) {
   for (const ModelWithCaches& m : models_)
     scorers_.emplace_back(ops, ranks, control, book_, m.model->share().vocab_rows, vocabulary);
+}
+
+void StepRunner::warm_up(std::int64_t most_rows) {
+  constexpr std::int64_t kSeveral = Decoder::kScoredRows + 1;  // kernels for few rows end before
+  try {
+    for (const ModelWithCaches& at : models_)
+      for (const std::int64_t rows : {std::int64_t{1}, kSeveral})
+        if (rows <= most_rows) warm_up(at, rows);
+    ops_.synchronize();
+  } catch (const DeviceError& error) {
+    throw DeviceError(error.code(), std::string("warm-up: ") + error.what());
+  }
+  ops_.expect_no_more_memory();
+}
+
+void StepRunner::warm_up(const ModelWithCaches& at, std::int64_t rows) {
+  const std::vector<TokenId> tokens(static_cast<std::size_t>(rows));
+  std::vector<std::int32_t> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  std::vector<std::vector<PageId>> pages(at.caches.size());
+  std::vector<BatchSlice> slices(at.caches.size());
+  std::vector<KvStep> kv;
+  for (std::size_t c = 0; c < at.caches.size(); ++c) {
+    const KvShape& shape = at.caches[c]->shape();
+    const std::int64_t needed = (rows + shape.page_tokens - 1) / shape.page_tokens;
+    if (needed > shape.pages) return;  // nor does a step have so many rows
+    pages[c].resize(static_cast<std::size_t>(needed));
+    std::iota(pages[c].begin(), pages[c].end(), 0);
+    slices[c] = {0, static_cast<std::int32_t>(rows), 0, pages[c], static_cast<std::int32_t>(rows), 0};
+    kv.push_back({at.caches[c], {tokens, positions, {&slices[c], 1}}});
+  }
+  at.model->forward(kv);
+  const std::int32_t last = positions.back();
+  at.model->logits({&last, 1});
 }
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {

@@ -25,6 +25,10 @@ class StepRunner {
   /// models: by ModelSlot; the draft model may be missing. All have the same vocabulary.
   StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, Communicator& ranks,
              ControlChannel& control, std::int64_t vocabulary, std::int64_t weights_and_kv);
+  /// Runs steps of made-up tokens, one of a single row and one of several, so that a device loads its kernels
+  /// and ranks connect before the first request; from then on ops should take no memory. What they leave in
+  /// the first pages is what a sequence that ended leaves. Collective.
+  void warm_up(std::int64_t most_rows);
   /// On rank 0: one result for each of plan.score.rows. Elsewhere: empty.
   std::vector<RowResult> run(const StepPlan& plan);
   /// On rank 0: of every rank, now. Elsewhere: empty. Collective.
@@ -35,6 +39,7 @@ class StepRunner {
   std::string device() const { return ops_.description(); }
 
  private:
+  void warm_up(const ModelWithCaches& at, std::int64_t rows);
   std::vector<RowResult> run_model(const StepPlan& plan);
   std::vector<RowResult> score(const ModelWithCaches& at, RowScorer& scorer, const StepPlan& plan,
                                std::size_t begin, std::size_t end);

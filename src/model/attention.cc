@@ -4,6 +4,11 @@
 
 namespace llm_tp {
 
+HeadMap heads_of(const ModelShape& shape, const RankShare& share) {
+  return {share.query_heads, share.kv_heads, static_cast<int>(shape.group()),
+          static_cast<int>(shape.head_dim)};
+}
+
 Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights,
                      int layer)
     : weights_(&weights),
@@ -13,9 +18,7 @@ Attention::Attention(const ModelShape& shape, const ShardPlan& plan, int rank, c
       epsilon_(static_cast<float>(shape.norm_epsilon)),
       place_(kv_place_of(shape, layer)),
       layer_(layer) {
-  const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
-  heads_ = {share.query_heads, share.kv_heads, static_cast<int>(shape.group()),
-            static_cast<int>(shape.head_dim)};
+  heads_ = heads_of(shape, plan.ranks[static_cast<std::size_t>(rank)]);
   const double scale = shape.attention_scale > 0 ? shape.attention_scale
                                                  : 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
   options_ = {static_cast<float>(scale), shape.layer(layer).window, static_cast<float>(shape.attention_cap)};

@@ -6,6 +6,9 @@
 
 namespace llm_tp {
 
+/// The heads of one rank.
+HeadMap heads_of(const ModelShape& shape, const RankShare& share);
+
 /// Grouped-query attention (Ainslie et al. 2023) over this rank's heads.
 class Attention {
  public:

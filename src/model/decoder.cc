@@ -22,7 +22,8 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
       ops_(ops),
       ranks_(ranks),
       most_rows_(most_rows),
-      groups_(kv_groups_of(shape).size()),
+      groups_(kv_groups_of(shape)),
+      why_not_recorded_(find_why_not_recorded()),
       rope_(shape.rope, shape.head_dim),
       sums_(plan),
       workspace_(make_workspace(ops, shape, plan, rank, most_rows, kScoredRows)) {
@@ -32,6 +33,14 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
     layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i),
                          i + 1 < weights_.layers.size() ? &weights_.layers[i + 1] : nullptr);
+}
+
+std::string Decoder::find_why_not_recorded() const {
+  if (!ranks_.queues_on_device()) return "sums go by way of the host";
+  if (shape_.experts.count > 0) return "the host routes tokens to experts";
+  if (shape_.style.query_key_norm == QueryKeyNorm::kWhole && ranks_.world() > 1)
+    return "norms over the heads of all ranks take tables of their own in every layer";
+  return {};
 }
 
 void Decoder::embed(TensorView h, std::span<const TokenId> tokens) {
@@ -64,9 +73,29 @@ void Decoder::adapt(std::vector<AdapterWeights> adapters) {
   adapters_.emplace(ops_, ranks_, shape_, plan_, rank_, std::move(adapters), most_rows_);
 }
 
+void Decoder::reserve(std::span<KvCache* const> caches, std::int64_t slices, std::int64_t positions) {
+  const bool experts = shape_.experts.count > 0;
+  StepLimits limits;
+  limits.rows = most_rows_;
+  limits.slices = std::min(slices, most_rows_);
+  limits.positions = positions;
+  limits.listed_rows = std::max(kScoredRows, most_rows_ * (experts ? shape_.experts.chosen : 1));
+  std::size_t bytes =
+      std::max({workspace_.logits.bytes(), workspace_.scored.bytes(), workspace_.routed.bytes()});
+  // Sums by way of the host copy what is added.
+  if (!ranks_.queues_on_device())
+    bytes =
+        std::max({bytes, workspace_.roots.bytes(), workspace_.summed.bytes(), workspace_.squares.bytes()});
+  limits.host_bytes = static_cast<std::int64_t>(bytes);
+  std::vector<CacheBatch> batches;
+  for (std::size_t g = 0; g < caches.size(); ++g)
+    batches.push_back({caches[g], {}, heads_of(shape_, share_), groups_[g].window});
+  ops_.reserve(limits, batches);
+}
+
 void Decoder::forward(std::span<const KvStep> kv, std::span<const AdapterRows> adapters) {
   LLM_TP_CHECK(adapters.empty() || adapters_, "a step with an adapter that was not loaded");
-  LLM_TP_CHECK(kv.size() == groups_, "a step with page tables of another number of caches");
+  LLM_TP_CHECK(kv.size() == groups_.size(), "a step with page tables of another number of caches");
   const Batch& batch = kv.front().batch;
   const std::int64_t rows = batch.rows();
   LLM_TP_CHECK(rows <= most_rows_, "a step with more rows than the workspace has room for");
@@ -80,8 +109,15 @@ void Decoder::forward(std::span<const KvStep> kv, std::span<const AdapterRows> a
                          angles(rope_, workspace_.angles, batch),
                          local_rope_ ? angles(*local_rope_, workspace_.local_angles, batch) : TensorView{},
                          {adapters_ ? &*adapters_ : nullptr, adapters}};
-  TensorView x = layers_.front().input(step, h);
-  for (const DecoderLayer& layer : layers_) x = layer.forward(step, h, x);
+  const auto run_layers = [&] {
+    TensorView x = layers_.front().input(step, h);
+    for (const DecoderLayer& layer : layers_) x = layer.forward(step, h, x);
+  };
+  if (!why_not_recorded_.empty() || !adapters.empty()) return run_layers();
+  std::vector<CacheBatch> batches;
+  for (std::size_t g = 0; g < kv.size(); ++g)
+    batches.push_back({kv[g].cache, kv[g].batch, heads_of(shape_, share_), groups_[g].window});
+  ops_.run_repeated(batches, run_layers);
 }
 
 TensorView Decoder::final_states(std::span<const std::int32_t> rows) {

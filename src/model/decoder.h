@@ -1,9 +1,11 @@
 #pragma once
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "model/decoder_layer.h"
+#include "model/kv_groups.h"
 #include "model/rope.h"
 
 namespace llm_tp {
@@ -22,6 +24,9 @@ class Decoder {
 
   /// Adapters that forward() may name, by their place in the list. Once, before the first step.
   void adapt(std::vector<AdapterWeights> adapters);
+  /// Lets the device take what it needs itself for steps of up to `slices` sequences of up to `positions`
+  /// tokens in these caches, one of each group of layers. Once, with all weights loaded.
+  void reserve(std::span<KvCache* const> caches, std::int64_t slices, std::int64_t positions);
   /// Runs the step's rows through all layers; their keys and values are in the caches afterwards. kv: of each
   /// of kv_groups_of(shape), with the same rows. adapters: of those rows that have one.
   void forward(std::span<const KvStep> kv, std::span<const AdapterRows> adapters = {});
@@ -35,12 +40,16 @@ class Decoder {
   TensorView head(TensorView states);
 
   const RankShare& share() const noexcept { return share_; }
+  /// Why steps cannot be recorded by a device and replayed; empty where they can. Those with adapters never
+  /// are.
+  const std::string& why_not_recorded() const noexcept { return why_not_recorded_; }
   /// Bytes of activations for steps of most_rows rows.
   static std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank,
                                       std::int64_t most_rows);
 
  private:
   void embed(TensorView h, std::span<const TokenId> tokens);
+  std::string find_why_not_recorded() const;
   TensorView angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch);
 
   ModelShape shape_;
@@ -51,7 +60,8 @@ class Decoder {
   DeviceBackend& ops_;
   Communicator& ranks_;
   std::int64_t most_rows_;
-  std::size_t groups_;
+  std::vector<KvGroup> groups_;
+  std::string why_not_recorded_;
   Rope rope_;
   std::optional<Rope> local_rope_;
   std::vector<float> angles_;  // of the step's rows, on the host

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <tuple>
 #include <type_traits>
 
@@ -76,9 +77,10 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   };
   std::apply([&](const auto&... values) { (check(values), ...); }, bound);
   DeviceLog::of_this_thread().launches(name);
-  check_cuda(queue_launch(name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, stream,
-                          [kernel, bound] { std::apply(kernel, bound); }),
-             name);
+  check_cuda(
+      queue_launch(name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, stream,
+                   std::as_bytes(std::span(&bound, 1)), [kernel, bound] { std::apply(kernel, bound); }),
+      name);
 }
 
 }  // namespace llm_tp::emulator

@@ -9,6 +9,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
       refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
       lost      a rank that is killed, one that hangs, an error of NCCL, a start of NCCL that fails: the group ends in seconds with a cause
+      graphs    steps replayed from graphs on 1 and 3 ranks: tokens and logits to the bit as without
       faults    a kernel that fails: the message names rank, host, device, kernels and step
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
@@ -16,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +35,9 @@ def run(ranks, *arguments):
     done = subprocess.run(command, capture_output=True, timeout=280, text=True)
     if done.returncode != 0:
         raise SystemExit(f"exit code {done.returncode} of {' '.join(command)}\n{done.stderr}")
+    if "takes memory after warm-up" in done.stderr:
+        failures.append(done.stderr)
+        print(f"DIFFERENT: {' '.join(command)}: {done.stderr}")
     return json.loads(done.stdout)
 
 
@@ -142,6 +147,9 @@ def refusals():
          EMULATED_GPUS="1")
     ends("too little memory", generate + ["--max-tokens", "400", "--n", "200"], 71, "positions that are wanted", "fit: lower",
          EMULATED_GPU_MIB="64")
+    ends("memory that another process holds", generate + ["--max-tokens", "40", "--n", "40"], 71, "rank 0 on ", "out of memory",
+         "where it had said 64.00 MiB", "positions for 40 sequences about", "fit: lower --max-context", EMULATED_GPU_MIB="64",
+         EMULATED_LOST_MIB="60")
     ends("memory that not even the weights have", generate, 71, "rank 0 needs", EMULATED_GPU_MIB="1")
     doctor = subprocess.run([MPIRUN, "--oversubscribe", "-np", "2", ENGINE, "doctor", "--device", "cuda", "--json"],
                             capture_output=True, timeout=60, text=True, env={**os.environ, "EMULATED_GPUS": "1"})
@@ -156,17 +164,38 @@ def refusals():
     expect_equal("auto where GPUs cannot share memory", by_others.returncode, 0)
 
 
+def graphs():
+    text = [1, 997, 362, 363, 956]
+    several = ["generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352,451", "--max-tokens", 8, "--temperature", "0.9",
+               "--top-p", "1", "--seed", "3", "--logprobs", "2", "--n", 3, "--ignore-eos"]
+    expected = run(1, *several, "--gpu-graphs", "off")["choices"]
+    in_ones = logits(1, HARBOUR / "hf", text, "--gpu-graphs", "off")
+    for ranks in (1, 3):
+        arguments = [str(a) for a in (*several, "--device", "cuda", "--gpu-graphs", "on", "--log-level", "debug", "--json")]
+        done = subprocess.run(([MPIRUN, "--oversubscribe", "-np", str(ranks)] if ranks > 1 else []) + [ENGINE, *arguments],
+                              capture_output=True, timeout=120, text=True)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        expect_equal(f"{ranks} ranks with graphs: three choices", json.loads(done.stdout)["choices"], expected)
+        found = re.search(r"(\d+) were recorded, (\d+) replayed", done.stderr)
+        expect_equal(f"{ranks} ranks: {found and found[0]}", found is not None and int(found[2]) >= 6, True)
+        expect_equal(f"{ranks} ranks with graphs, a token a step: bits of the logits",
+                     logits(ranks, HARBOUR / "hf", text, "--prefill-chunk", 1, "--gpu-graphs", "on"), in_ones)
+    ends("graphs with sums by way of the host", [ENGINE, *several, "--device", "cuda", "--gpu-graphs", "on", "--gpu-communication", "host"],
+         78, "gpu_graphs on", "sums go by way of the host")
+
+
 def faults():
     host = platform.node()
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4", "--ignore-eos",
                 "--device", "cuda"]
     layers = json.loads((HARBOUR / "hf/config.json").read_text())["num_hidden_layers"]
-    in_step_2 = f"prepare_heads_kernel,{2 * layers + 1}"
+    in_step_2 = f"prepare_heads_kernel,{3 * layers + 1}"  # one of warm-up, 0 and 1
     on_rank_1 = [MPIRUN, "--oversubscribe", "-np", "1", *generate, ":", "-np", "1", "env", f"EMULATED_FAULT={in_step_2}", *generate]
     texts = ("an illegal memory access", "kernels on their way, embed_kernel to ")
     ends("a kernel that fails", generate, 69, f"rank 0 on {host}: step 2: CUDA, device 0 (emulated GPU): ", *texts, EMULATED_FAULT=in_step_2)
     ends("a kernel of rank 1 that fails", on_rank_1, 69, f"rank 1 on {host}: step 2: CUDA, device 1 (emulated GPU): ", *texts)
-    ends("a launch that is refused", generate, 69, f"rank 0 on {host}: step 0: CUDA, device 0 (emulated GPU): attend_kernel: ",
+    ends("a launch that is refused", generate, 69, f"rank 0 on {host}: warm-up: CUDA, device 0 (emulated GPU): attend_kernel: ",
          EMULATED_FAULT="attend_kernel,0")
 
 
@@ -214,5 +243,5 @@ def quantised():
 
 
 {"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "one": one,
- "refusals": refusals, "lost": lost, "faults": faults}[CASE]()
+ "refusals": refusals, "lost": lost, "faults": faults, "graphs": graphs}[CASE]()
 sys.exit(1 if failures else 0)

@@ -15,8 +15,9 @@
 
 #include "emulator/block_runner.h"
 #include "emulator/fake_device.h"
+#include "emulator/fake_memory.h"
 
-using llm_tp::emulator::Violation;
+using namespace llm_tp::emulator;
 
 namespace {
 
@@ -29,8 +30,6 @@ static_assert(sizeof(Handle) <= sizeof(cudaIpcMemHandle_t));
 std::map<const std::byte*, int> own;  // memory of cudaMalloc, and its file
 std::map<const std::byte*, cudaIpcMemHandle_t> opened;
 
-[[noreturn]] void refuse(const std::string& what) { throw Violation("CUDA call: " + what); }
-
 bool is_supported() {
   const char* const text = std::getenv("EMULATED_IPC");
   return text == nullptr || std::atoi(text) != 0;
@@ -41,25 +40,27 @@ std::byte* map_file(int file, std::size_t bytes) {
   return at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
 }
 
-void unmap(std::byte* at) { munmap(at, llm_tp::emulator::remove_device_memory(at)); }
+void unmap(std::byte* at) { munmap(at, remove_device_memory(at)); }
 
 }  // namespace
 
 extern "C" {
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+  refuse_while_capturing("cudaMalloc");
   if (bytes == 0) refuse("cudaMalloc of 0 bytes");
   const int file = memfd_create("emulated device memory", MFD_CLOEXEC);
   if (file < 0 || ftruncate(file, static_cast<off_t>(bytes)) != 0) return cudaErrorMemoryAllocation;
   std::byte* const at = map_file(file, bytes);
   if (at == nullptr) return cudaErrorMemoryAllocation;
   std::memset(at, 0xff, bytes);
-  llm_tp::emulator::add_device_memory(at, bytes);
+  add_device_memory(at, bytes);
   own[at] = file;
   *pointer = at;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
+  refuse_while_capturing("cudaFree");
   const auto found = own.find(static_cast<std::byte*>(pointer));
   if (found == own.end()) refuse("cudaFree of what cudaMalloc did not make");
   unmap(static_cast<std::byte*>(pointer));
@@ -92,7 +93,7 @@ cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsi
   std::byte* const at = map_file(file, theirs.bytes);
   close(file);
   if (at == nullptr) return cudaErrorMemoryAllocation;
-  llm_tp::emulator::add_device_memory(at, theirs.bytes);
+  add_device_memory(at, theirs.bytes);
   opened[at] = handle;
   *pointer = at;
   return cudaSuccess;

@@ -201,8 +201,13 @@ cudaStream_t collected_on = nullptr;
 
 void queue_group(ncclComm_t comm, cudaStream_t stream, std::vector<Operation> operations) {
   ++comm->state->groups;
-  auto group = std::make_shared<Group>(comm->state, std::move(operations));
-  llm_tp::emulator::queue_waiting_work(stream, [group] { return group->advance(); });
+  std::vector<const void*> pointers;
+  for (const Operation& o : operations) pointers.insert(pointers.end(), {o.from, o.to});
+  llm_tp::emulator::queue_work(stream, "a call of NCCL", std::move(pointers),
+                               [state = comm->state, operations = std::move(operations)] {
+                                 auto group = std::make_shared<Group>(state, operations);
+                                 return [group] { return group->advance(); };
+                               });
 }
 
 ncclResult_t take(Operation operation, ncclDataType_t type, ncclComm_t comm, cudaStream_t stream) {
