@@ -157,14 +157,15 @@ cudaError_t queue_launch(const char* name, const void* kernel, dim3 grid, dim3 b
   if (state != cudaSuccess) return state;
   if (fault.kernel == plain && fault.run == 0) return cudaErrorInvalidConfiguration;
   const auto make = [=, body = std::move(body)]() -> Work {
-    const auto run = std::make_shared<GridRun>(plain, grid, block, shared_bytes, body);
-    return [=, begun = false]() mutable {
+    // What a grid needs, stacks for its threads among it, is taken once its turn comes: thousands may wait.
+    return [=, run = std::shared_ptr<GridRun>()]() mutable {
       launched.insert(kernel);
-      if (!std::exchange(begun, true) && fault.kernel == plain && --fault.run == 0) {
+      if (!run && fault.kernel == plain && --fault.run == 0) {
         state = cudaErrorIllegalAddress;
         stream->queue.clear();
         return true;
       }
+      if (!run) run = std::make_shared<GridRun>(plain, grid, block, shared_bytes, body);
       return run->advance();
     };
   };
