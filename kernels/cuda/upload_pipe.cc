@@ -16,7 +16,7 @@ void UploadPipe::copy(std::byte* to_device, std::span<const std::byte> from) {
 }
 
 const std::byte* StepTable::hold_bytes(std::span<const std::byte> table) {
-  if (table.size() != held_.size() || std::memcmp(table.data(), held_.data(), table.size()) != 0) {
+  if (!std::equal(table.begin(), table.end(), held_.begin(), held_.end())) {
     pipe_.copy(memory_.reserve(table.size()), table);
     held_.assign(table.begin(), table.end());
   }
