@@ -64,6 +64,8 @@ CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_toke
                                             "; sm_80 or later is needed; use --device cpu");
   DeviceLog::of_this_thread().begin(device, properties.name);
   if (graphs) graphs_.emplace(*stream_);
+  if (many_tokens == ManyTokensAs::kCublasLt)
+    library_.emplace(stream_->get(), make_cublaslt_gemm(stream_->get()));
   shared_bytes_ = properties.sharedMemPerBlockOptin;
   description_ = "cuda " + std::string(properties.name) + ", device " + std::to_string(device);
 }
@@ -176,6 +178,8 @@ void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView 
                            const float* bias) {
   LLM_TP_CHECK(x.columns() == w.spec().columns() && x.rows() == out.rows && out.columns == w.spec().rows,
                "linear: shapes");
+  if (library_ && out.rows > kLibraryTokens)
+    return library_->linear(out, root_stride, rows_of(x), own(w), bias);
   const DeviceWeight& weight = own(w).device();
   DeviceOperand operand{rows_of(x), operand_tiles(out.rows)};
   operand.part_count = part_count();
@@ -307,10 +311,12 @@ void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> 
   const auto size = [](std::int64_t bytes) { return static_cast<std::size_t>(bytes); };
   pipe_.reserve();
   reserve_pinned(host_copy_, size(limits.host_bytes), *stream_, wait_);
+  const std::int64_t own_rows = library_ ? std::min(limits.rows, kLibraryTokens) : limits.rows;
   for (const DeviceWeight& weight : weights_) {
-    operand_.reserve(size(operand_bytes(weight, limits.rows, part_count())));
-    block_sums_.reserve(size(block_sum_bytes(weight, limits.rows)));
+    operand_.reserve(size(operand_bytes(weight, own_rows, part_count())));
+    block_sums_.reserve(size(block_sum_bytes(weight, own_rows)));
   }
+  if (library_ && limits.rows > kLibraryTokens) library_->reserve(weights_, limits.rows);
   tokens_.reserve(size(limits.rows) * sizeof(TokenId));
   row_numbers_.reserve(size(limits.listed_rows) * sizeof(std::int32_t));
   row_weights_.reserve(size(limits.listed_rows) * sizeof(float));
@@ -330,8 +336,8 @@ void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> 
 }
 
 void CudaBackend::run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) {
-  constexpr std::int64_t kMostRows = 256;  // above, kernels take longer than their launches
-  if (!graphs_ || batches.empty() || batches[0].batch.rows() > kMostRows) return body();
+  // Above, kernels take longer than their launches.
+  if (!graphs_ || batches.empty() || batches[0].batch.rows() > kLibraryTokens) return body();
   // What launches depend on: caches tell models and their weights apart; the workspace of a model and the
   // tables of a cache lie still; from the rows follow all shapes but those of the plan.
   GraphCache::Key key;

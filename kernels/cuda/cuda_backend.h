@@ -8,6 +8,7 @@
 #include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/handles.h"
 #include "kernels/cuda/heads.h"
+#include "kernels/cuda/library_products.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/upload_pipe.h"
 #include "kernels/device.h"
@@ -82,7 +83,7 @@ class CudaBackend : public DeviceBackend {
   static constexpr std::int64_t kPartialBytes = std::int64_t{64} << 20;
 
   /// Of an operand for many tokens.
-  std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kBf16 ? 1 : kOperandParts; }
+  std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1; }
   AttentionPlanOptions plan_options_of(const KvCache& cache, const HeadMap& heads, std::int64_t window) const;
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                 const float* bias);
@@ -100,6 +101,7 @@ class CudaBackend : public DeviceBackend {
   StreamMemory operand_, block_sums_, partial_sums_, partial_state_;
   std::vector<DeviceWeight> weights_;  // that were packed: what an operand may be for
   StepTable tokens_, row_numbers_, row_weights_, copies_;
+  std::optional<LibraryProducts> library_;
   std::optional<GraphCache> graphs_;
 };
 

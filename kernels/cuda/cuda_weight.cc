@@ -65,6 +65,12 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   device_.root_count = static_cast<std::int32_t>(tables.roots.size());
   device_.step_count = static_cast<std::int32_t>(tables.steps.size());
   device_.deepest_level = tables.deepest_level;
+  const int unit_columns = layout.tiles_per_unit * 16;
+  for (const int2& root : tables.roots) {
+    const auto first = static_cast<std::size_t>(root.x), leaves = std::size_t{1} << root.y;
+    padded_columns_.push_back({std::int64_t{layout.leaf_units[first]} * unit_columns,
+                               std::int64_t{layout.leaf_units[first + leaves]} * unit_columns});
+  }
   for (std::size_t leaf = 1; leaf + 1 < layout.leaf_columns.size(); ++leaf)
     aligned_leaves_ = aligned_leaves_ && layout.leaf_columns[leaf] % 16 == 0;
 

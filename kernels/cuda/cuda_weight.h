@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/linear.h"
@@ -18,12 +19,15 @@ class CudaPackedWeight final : public PackedWeight {
   const DeviceWeight& device() const noexcept { return device_; }
   /// Leaves begin at multiples of 16 columns: embed() can look rows up.
   bool has_aligned_leaves() const noexcept { return aligned_leaves_; }
+  /// Of roots()[root], where every leaf is filled up to whole steps of 16 columns.
+  Range padded_columns_of_root(std::size_t root) const { return padded_columns_[root]; }
 
   static std::int64_t bytes_of(const WeightSpec& spec);
 
  private:
   DeviceBuffer tiles_, tables_;
   DeviceWeight device_;
+  std::vector<Range> padded_columns_;  // of each root
   bool aligned_leaves_ = true;
 };
 

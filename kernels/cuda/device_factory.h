@@ -31,11 +31,22 @@ bool cuda_is_built();
 std::string cuda_build_version();
 
 /// What products of more than 16 tokens take of activations: f32 numbers whole, or rounded to bf16, which is
-/// a third of the work. Fewer tokens are always whole: weights are what their time goes to.
-enum class ManyTokensAs : std::uint8_t { kF32, kBf16 };
+/// a third of the work; kCublasLt: and those of more than kLibraryTokens are cuBLASLt's, which rounds weights
+/// too. Fewer tokens are always whole: weights are what their time goes to.
+enum class ManyTokensAs : std::uint8_t { kF32, kBf16, kCublasLt };
+/// Steps of up to so many rows may be recorded as graphs, since a launch takes about as long as a kernel;
+/// above, what a library wants to unpack first is worth it.
+constexpr std::int64_t kLibraryTokens = 256;
+
+struct LibraryPresence {
+  bool usable = false;
+  std::string text;  // "cuBLASLt 13.1.0 (libcublasLt.so.13)", or what is missing and what to do
+};
+LibraryPresence find_cublaslt();
 
 /// DeviceBackend on GPU number `device`; graphs: repeated runs of ops are replayed from graphs. One thread
-/// calls it. Errors: kUnavailable where there is no such device or the driver refuses it.
+/// calls it. Errors: kUnavailable where there is no such device, the driver refuses it, or cuBLASLt is wanted
+/// and cannot be used.
 std::unique_ptr<DeviceBackend> make_cuda_backend(int device, int packing_threads, ManyTokensAs many_tokens,
                                                  bool graphs);
 

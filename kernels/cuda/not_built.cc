@@ -14,6 +14,7 @@ constexpr const char* kReason =
 CudaDevices cuda_devices() { return {{}, kReason, {}}; }
 bool cuda_is_built() { return false; }
 std::string cuda_build_version() { return {}; }
+LibraryPresence find_cublaslt() { return {false, "this build has no CUDA backend"}; }
 std::unique_ptr<DeviceBackend> make_cuda_backend(int, int, ManyTokensAs, bool) {
   throw Error(ExitCode::kUnavailable, kReason);
 }

@@ -24,8 +24,9 @@ __device__ inline void multiply_step(float (&sums)[kTiles][4], const std::uint32
   }
 }
 
-/// A unit of a weight: kTilesOfUnit steps. multiply() adds its products to sums: operand(step, n, part), of
-/// B::kParts parts, and block_sum(n, j), the sum of the unit's inputs of token l % 4 * 2 + j of tile n.
+/// A unit of a weight: kTilesOfUnit steps. to_bf16() gives its numbers, rounded, as operand a has them.
+/// multiply() adds its products to sums: operand(step, n, part), of B::kParts parts, and block_sum(n, j), the
+/// sum of the unit's inputs of token l % 4 * 2 + j of tile n.
 template <DType kType>
 struct WeightUnit;
 
@@ -40,6 +41,12 @@ struct WeightUnit<DType::kBF16> {
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S&) const {
     const std::uint32_t a[1][4] = {{v.x, v.y, v.z, v.w}};
     multiply_step(sums, a, operand, 0);
+  }
+  __device__ void to_bf16(std::uint32_t (&pairs)[1][4]) const {
+    pairs[0][0] = v.x;
+    pairs[0][1] = v.y;
+    pairs[0][2] = v.z;
+    pairs[0][3] = v.w;
   }
 };
 
@@ -63,6 +70,11 @@ struct WeightUnit<DType::kF16> {
     }
     multiply_step(sums, a, operand, 0);
   }
+  __device__ void to_bf16(std::uint32_t (&pairs)[1][4]) const {
+    const std::uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) pairs[0][i] = bf16_pair(half_value(words[i]), half_value(words[i] >> 16));
+  }
 };
 
 template <>
@@ -77,35 +89,59 @@ struct WeightUnit<DType::kF32> {
     std::uint32_t a[3][4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      float pair[2];
-      const uint2 bits = i % 2 == 0 ? uint2{v[i / 2].x, v[i / 2].y} : uint2{v[i / 2].z, v[i / 2].w};
-      memcpy(pair, &bits, 8);
+      const float2 pair = pair_of(i);
       std::uint32_t parts[3];
-      split_pair(pair[0], pair[1], parts);
+      split_pair(pair.x, pair.y, parts);
 #pragma unroll
       for (int p = 0; p < 3; ++p) a[p][i] = parts[p];
     }
     multiply_step(sums, a, operand, 0);
   }
+  __device__ void to_bf16(std::uint32_t (&pairs)[1][4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) pairs[0][i] = bf16_pair(pair_of(i).x, pair_of(i).y);
+  }
+
+ private:
+  __device__ float2 pair_of(int i) const {
+    const uint2 bits = i % 2 == 0 ? uint2{v[i / 2].x, v[i / 2].y} : uint2{v[i / 2].z, v[i / 2].w};
+    float2 pair;
+    memcpy(&pair, &bits, 8);
+    return pair;
+  }
 };
 
 /// Block formats: the numbers of a block are small integers, exact in bf16; scale and minimum follow once a
 /// block.
-template <class Numbers, int kTiles, class B>
-__device__ inline void multiply_block(float (&sums)[kTiles][4], const float (&scale)[2],
-                                      const Numbers& number, const B& operand) {
+template <class Unit, int kTiles, class B>
+__device__ inline void multiply_block(float (&sums)[kTiles][4], const float (&scale)[2], const Unit& unit,
+                                      const B& operand) {
   float block[kTiles][4] = {};
 #pragma unroll
   for (int step = 0; step < 2; ++step) {
     std::uint32_t a[1][4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) a[0][i] = bf16_pair(number(step, 2 * i), number(step, 2 * i + 1));
+    for (int i = 0; i < 4; ++i) a[0][i] = bf16_pair(unit.number(step, 2 * i), unit.number(step, 2 * i + 1));
     multiply_step(block, a, operand, step);
   }
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)
 #pragma unroll
     for (int i = 0; i < 4; ++i) sums[n][i] = fmaf(scale[i / 2], block[n][i], sums[n][i]);
+}
+
+/// The same numbers, scaled and shifted, rounded to bf16.
+template <class Unit>
+__device__ inline void block_to_bf16(std::uint32_t (&pairs)[2][4], const float (&scale)[2],
+                                     const float (&minimum)[2], const Unit& unit) {
+#pragma unroll
+  for (int step = 0; step < 2; ++step)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = i % 2;
+      pairs[step][i] = bf16_pair(scale[row] * unit.number(step, 2 * i) + minimum[row],
+                                 scale[row] * unit.number(step, 2 * i + 1) + minimum[row]);
+    }
 }
 
 /// The f16 numbers of the lane's two rows out of 16; halves is a multiple of 32 bytes.
@@ -125,11 +161,14 @@ struct WeightUnit<DType::kQ8_0> {
   }
   template <int kTiles, class B, class S>
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S&) const {
+    multiply_block(sums, scale, *this, operand);
+  }
+  __device__ void to_bf16(std::uint32_t (&pairs)[2][4]) const {
+    block_to_bf16(pairs, scale, {0.0f, 0.0f}, *this);
+  }
+  __device__ float number(int step, int i) const {
     const std::uint32_t words[4] = {v.x, v.y, v.z, v.w};
-    const auto number = [&](int step, int i) {
-      return static_cast<float>(static_cast<signed char>(words[2 * step + i / 4] >> i % 4 * 8));
-    };
-    multiply_block(sums, scale, number, operand);
+    return static_cast<float>(static_cast<signed char>(words[2 * step + i / 4] >> i % 4 * 8));
   }
 };
 
@@ -154,9 +193,12 @@ struct WeightUnit<DType::kQ4_0> : NibbleUnit {
   __device__ void load(const unsigned char* unit, int lane) { load_numbers(unit, lane); }
   template <int kTiles, class B, class S>
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S&) const {
-    multiply_block(
-        sums, scale, [&](int step, int i) { return static_cast<float>(nibble(step, i) - 8); }, operand);
+    multiply_block(sums, scale, *this, operand);
   }
+  __device__ void to_bf16(std::uint32_t (&pairs)[2][4]) const {
+    block_to_bf16(pairs, scale, {0.0f, 0.0f}, *this);
+  }
+  __device__ float number(int step, int i) const { return static_cast<float>(nibble(step, i) - 8); }
 };
 
 template <>
@@ -169,13 +211,14 @@ struct WeightUnit<DType::kQ4_1> : NibbleUnit {
   }
   template <int kTiles, class B, class S>
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S& block_sum) const {
-    multiply_block(
-        sums, scale, [&](int step, int i) { return static_cast<float>(nibble(step, i)); }, operand);
+    multiply_block(sums, scale, *this, operand);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums[n][i] = fmaf(minimum[i / 2], block_sum(n, i % 2), sums[n][i]);
   }
+  __device__ void to_bf16(std::uint32_t (&pairs)[2][4]) const { block_to_bf16(pairs, scale, minimum, *this); }
+  __device__ float number(int step, int i) const { return static_cast<float>(nibble(step, i)); }
 };
 
 }  // namespace llm_tp

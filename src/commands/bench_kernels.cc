@@ -53,7 +53,8 @@ void bench_kernels_command(const Group& group, const CommandLine& line) {
   options.tokens = config.bench.prompt_tokens;
   options.repetitions = config.bench.repetitions;
   const std::optional<int> gpu = choose_gpu(group, config.device, config.numerics);
-  const auto ops = gpu ? make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics), false)
+  const auto ops = gpu ? make_cuda_backend(*gpu, choices.threads,
+                                           many_tokens_as(config.numerics, config.gpu_products), false)
                        : make_device(choices, activations_of(config.activations, files.shape), group);
   const KernelTimes times = time_kernels(*ops, files.shape, line.ranks > 0 ? line.ranks : 1, options);
   if (!line.json) {

@@ -17,6 +17,8 @@ enum class KvDType : std::uint8_t { kAuto, kF32, kBF16, kF16, kFp8, kInt8 };
 enum class Activations : std::uint8_t { kAuto, kF32, kInt8 };
 enum class Communication : std::uint8_t { kAuto, kSharedMemory, kMpi };
 enum class GpuGraphs : std::uint8_t { kAuto, kOn, kOff };
+/// Who multiplies many tokens on a GPU with numerics fast.
+enum class GpuProducts : std::uint8_t { kAuto, kOwn, kCublasLt };
 
 /// How calls of functions stand in a model's replies.
 enum class ToolFormat : std::uint8_t { kAuto, kHermes, kLlama3, kMistral, kNone };
@@ -135,6 +137,7 @@ struct EngineConfig {
   Communication communication = Communication::kAuto;
   GpuCommunication gpu_communication = GpuCommunication::kAuto;
   GpuGraphs gpu_graphs = GpuGraphs::kAuto;
+  GpuProducts gpu_products = GpuProducts::kAuto;
   std::int64_t rank_timeout = 600;  // seconds; 0: never
   std::int64_t max_batch = 32;      // sequences a step of batch and serve
   std::vector<double> shares;       // weight of each rank; empty: equal

@@ -147,6 +147,12 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                              "error where that cannot be."},
                             {{"auto", GpuGraphs::kAuto}, {"on", GpuGraphs::kOn}, {"off", GpuGraphs::kOff}},
                             LLM_TP_FIELD(gpu_graphs)));
+  keys.push_back(choice_key<GpuProducts>(
+      {"gpu_products", "--gpu-products", "",
+       "Who multiplies more than 256 tokens on a GPU with numerics fast; auto: cuBLASLt where it is found. "
+       "Invariant numerics are always our own."},
+      {{"auto", GpuProducts::kAuto}, {"own", GpuProducts::kOwn}, {"cublaslt", GpuProducts::kCublasLt}},
+      LLM_TP_FIELD(gpu_products)));
   keys.push_back(
       integer_key({"rank_timeout", "--rank-timeout", "seconds",
                    "A rank that lets others wait longer, also while it loads, ends the group; 0: never."},

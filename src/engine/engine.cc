@@ -274,7 +274,7 @@ void run_engine(const Group& group, const EngineConfig& config,
                   "numerics fast is a way of GPU ranks (docs/cuda.md); on the CPU use --numerics invariant");
     choices = ModelChoices::of(config, group);
     if (gpu)
-      ops = make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics),
+      ops = make_cuda_backend(*gpu, choices.threads, many_tokens_as(config.numerics, config.gpu_products),
                               config.gpu_graphs != GpuGraphs::kOff);
     models.push_back(std::make_unique<RankModel>(config.model, choices, config.shares, group));
     if (!gpu) ops = make_device(choices, activations_of(config.activations, models[0]->files().shape), group);

@@ -61,6 +61,21 @@ std::size_t gpu_of_rank(const Group& group, std::size_t visible) {
   return visible == 0 ? 0 : static_cast<std::size_t>(group.local_rank) % visible;
 }
 
+ManyTokensAs many_tokens_as(Numerics numerics, GpuProducts products) {
+  if (numerics == Numerics::kInvariant) {
+    if (products != GpuProducts::kCublasLt) return ManyTokensAs::kF32;
+    throw Error(
+        ExitCode::kConfig,
+        "gpu_products cublaslt needs numerics fast: the library sums in another order for every shape");
+  }
+  if (products == GpuProducts::kOwn) return ManyTokensAs::kBf16;
+  const LibraryPresence cublaslt = find_cublaslt();
+  if (cublaslt.usable) return ManyTokensAs::kCublasLt;
+  if (products == GpuProducts::kCublasLt)
+    throw Error(ExitCode::kUnavailable, "gpu_products cublaslt: " + cublaslt.text);
+  return ManyTokensAs::kBf16;
+}
+
 std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics numerics) {
   if (choice == DeviceChoice::kCpu || (choice == DeviceChoice::kAuto && !cuda_is_built()))
     return std::nullopt;

@@ -18,9 +18,8 @@ std::size_t gpu_of_rank(const Group& group, std::size_t visible);
 /// two ranks that would share one, or unlike generations of GPUs with invariant numerics.
 std::optional<int> choose_gpu(const Group& group, DeviceChoice choice, Numerics numerics);
 
-/// How GPUs multiply under these numerics.
-inline ManyTokensAs many_tokens_as(Numerics numerics) {
-  return numerics == Numerics::kFast ? ManyTokensAs::kBf16 : ManyTokensAs::kF32;
-}
+/// How this rank's GPU multiplies. Errors: kConfig for cuBLASLt under invariant numerics, kUnavailable where
+/// it is asked for and cannot be used.
+ManyTokensAs many_tokens_as(Numerics numerics, GpuProducts products);
 
 }  // namespace llm_tp

@@ -360,6 +360,15 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   for (const DType dtype : kWeightTypes)
     for (const std::int64_t tokens : {1, 20})
       for (DeviceBackend* ops : {&cuda, &fast}) product(*ops, {dtype, 16, LeafCut::whole(64, 32), 1}, tokens);
+  DeviceTensor room(cuda, std::vector<float>(16 * 64 / 2), 16), number(cuda, std::vector<float>(64), 1);
+  const Bf16Matrix unpacked{reinterpret_cast<std::uint16_t*>(room.view.data), 64, 16, 64};
+  for (const DType dtype : kWeightTypes) {
+    const auto weight = RandomWeight(dtype, 16, LeafCut::whole(64, 32), 1).pack(cuda);
+    const DeviceWeight& device = static_cast<const CudaPackedWeight&>(*weight).device();
+    unpack_rows(cuda.stream(), unpacked, device, 0);
+    round_rows(cuda.stream(), unpacked, {number.view.row(0), 64, 1, 64}, device);
+    cuda.synchronize();
+  }
   for (const int head_dim : {16, 32, 64, 128, 256}) {
     AttentionCase c;
     c.heads = {{0, 1}, {0, 1}, 1, head_dim};

@@ -6,6 +6,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       golden    greedy ids of small models with uneven heads, biases and windows on 2 and 3 ranks
       quantised q8_0, q4_0 and f16 weights: the same logits to the bit on 1 and 2 ranks
       sums      by NCCL and by way of the host: the same logits to the bit; NCCL's own sums: the same greedy ids
+      products  numerics fast by cuBLASLt: near the invariant logits, the same bits in every run; refusals
       one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
       refusals  hosts without driver, with an old one, with too few GPUs or too little memory: code and message
       lost      a rank that is killed, one that hangs, an error of NCCL, a start of NCCL that fails: the group ends in seconds with a cause
@@ -13,6 +14,7 @@ CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same lo
       faults    a kernel that fails: the message names rank, host, device, kernels and step
       experts   mixtures of experts: greedy ids of the reference, and the same logits to the bit sliced and whole on any ranks
 """
+import array
 import json
 import os
 import pathlib
@@ -126,6 +128,28 @@ def sums():
     for ranks in (1, 3):
         expect_equal(f"{ranks} ranks, numerics fast: 8 greedy ids",
                      greedy(ranks, HARBOUR / "hf", case["prompt_ids"], 8, "--numerics", "fast"), case["greedy"]["ids"][:8])
+
+
+def products():
+    text = [1] + [352 + i * 37 % 600 for i in range(299)]  # more tokens than our own products keep
+
+    def of(ranks, *arguments):
+        return logits(ranks, HARBOUR / "hf", text, "--numerics", "fast", *arguments)
+
+    invariant, by_library, own = logits(1, HARBOUR / "hf", text), of(1, "--gpu-products", "cublaslt"), of(1, "--gpu-products", "own")
+    expect_equal("auto takes cuBLASLt, which has the same bits in every run", of(1), by_library)
+    expect_equal("cuBLASLt sums in an order of its own", by_library != own, True)
+    for ranks in (1, 3):
+        header = len(invariant) - len(text) * 1024 * 4
+        numbers = [array.array("f", made[header:]) for made in (of(ranks, "--gpu-products", "cublaslt"), invariant)]
+        # Rounding to bf16 moves a number by 0.4% at most; the spread of these logits is 2.9, and 0.11 was seen.
+        expect_equal(f"{ranks} ranks by cuBLASLt: logits within 0.3 of the invariant ones",
+                     max(abs(a - b) for a, b in zip(*numbers)) < 0.3, True)
+    generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1", "--device", "cuda", "--gpu-products", "cublaslt"]
+    ends("cuBLASLt with invariant numerics", generate, 78, "gpu_products cublaslt needs numerics fast")
+    ends("cuBLASLt that is missing", generate + ["--numerics", "fast"], 69, "gpu_products cublaslt: ", "not found", EMULATED_CUBLASLT="missing")
+    os.environ["EMULATED_CUBLASLT"] = "missing"
+    expect_equal("auto without cuBLASLt", of(1), own)
 
 
 def one():
@@ -242,6 +266,6 @@ def quantised():
                      logits(1, HARBOUR / "hf", text, "--dtype", dtype))
 
 
-{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "one": one,
+{"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "products": products, "one": one,
  "refusals": refusals, "lost": lost, "faults": faults, "graphs": graphs}[CASE]()
 sys.exit(1 if failures else 0)
