@@ -23,6 +23,17 @@ void DeviceBackend::add_norm(TensorView out, TensorView h, TensorView x, TensorV
   rms_norm(out, h, weight, eps);
 }
 
+void DeviceBackend::activate(TensorView out, TensorView gate_up, Activation activation) {
+  if (activation == Activation::kSilu) silu_mul(out, gate_up);
+  if (activation == Activation::kGelu) gelu_mul(out, gate_up);
+}
+
+void DeviceBackend::linear_gated(TensorView out, TensorView gate_up, TensorView x, const PackedWeight& w,
+                                 TensorView bias, Activation activation) {
+  linear(gate_up, x, w, bias);
+  activate(out, gate_up, activation);
+}
+
 // What holds wherever a device's memory is the host's.
 
 void DeviceBackend::upload(std::byte* to, std::span<const std::byte> from) {

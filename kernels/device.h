@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/sum_tree.h"
 #include "base/tensor.h"
+#include "kernels/activation.h"
 
 namespace llm_tp {
 
@@ -43,6 +44,9 @@ struct WeightSpec {
   LeafCut cut;                // of the whole layer's K
   Range leaves;               // the run of leaves this rank holds; its K is cut.columns_of(leaves)
   std::shared_ptr<const ColumnGroupsOfRank> column_groups = nullptr;
+  /// Row i < rows / 2 is the gate of row rows / 2 + i, as linear_gated() takes them: a device may keep the
+  /// two together.
+  bool gated = false;
   std::int64_t columns() const noexcept { return cut.columns_of(leaves).size(); }
 };
 
@@ -225,9 +229,15 @@ class DeviceBackend {
                       const HeadMap& heads, const AttentionOptions& options) = 0;
   /// out [T,C] = silu(gate_up[:, 0:C]) * gate_up[:, C:2C]; silu(x) = x / (1 + exp(-x)).
   virtual void silu_mul(TensorView out, TensorView gate_up) = 0;
-  /// The same with gelu(x) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) * (x + 0.044715 x^3) (Hendrycks & Gimpel
-  /// 2016, the form with tanh).
+  /// The same with gelu(x) of Activation::kGelu.
   virtual void gelu_mul(TensorView out, TensorView gate_up) = 0;
+  /// silu_mul or gelu_mul.
+  void activate(TensorView out, TensorView gate_up, Activation activation);
+  /// out [T,C]: linear(gate_up, x, w, bias), then activate(out, gate_up, activation): the same bits in one
+  /// pass where a device has one, for weights whose spec is gated. gate_up [T,2C] is room for what lies
+  /// between, and holds anything afterwards; neither may alias x or the other.
+  virtual void linear_gated(TensorView out, TensorView gate_up, TensorView x, const PackedWeight& w,
+                            TensorView bias, Activation activation);
   /// h [T,H] = h + (x + bias) * factor: one rounding each; bias [H] may be empty.
   virtual void add(TensorView h, TensorView x, TensorView bias, float factor) = 0;
   /// add(h, x, bias, factor), then rms_norm(out, h, weight, eps): the same bits in one pass where a device

@@ -174,6 +174,17 @@ void CudaBackend::norm_by_squares(TensorView x, TensorView squares, std::int64_t
                           eps);
 }
 
+DeviceOperand CudaBackend::operand_of(TensorView x, const DeviceWeight& weight) {
+  DeviceOperand operand{rows_of(x), operand_tiles(x.rows())};
+  operand.part_count = part_count();
+  if (const std::int64_t bytes = operand_bytes(weight, x.rows(), operand.part_count))
+    operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
+  if (const std::int64_t bytes = block_sum_bytes(weight, x.rows()))
+    operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
+  fill_operand(stream_->get(), operand, weight);
+  return operand;
+}
+
 void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                            const float* bias) {
   LLM_TP_CHECK(x.columns() == w.spec().columns() && x.rows() == out.rows && out.columns == w.spec().rows,
@@ -181,14 +192,7 @@ void CudaBackend::multiply(DeviceRows out, std::int64_t root_stride, TensorView 
   if (library_ && out.rows > kLibraryTokens)
     return library_->linear(out, root_stride, rows_of(x), own(w), bias);
   const DeviceWeight& weight = own(w).device();
-  DeviceOperand operand{rows_of(x), operand_tiles(out.rows)};
-  operand.part_count = part_count();
-  if (const std::int64_t bytes = operand_bytes(weight, out.rows, operand.part_count))
-    operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
-  if (const std::int64_t bytes = block_sum_bytes(weight, out.rows))
-    operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
-  fill_operand(stream_->get(), operand, weight);
-  llm_tp::linear(stream_->get(), out, root_stride, operand, weight, bias, shared_bytes_);
+  llm_tp::linear(stream_->get(), out, root_stride, operand_of(x, weight), weight, bias, shared_bytes_);
 }
 
 void CudaBackend::linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) {
@@ -202,6 +206,19 @@ void CudaBackend::linear_roots(TensorView out, TensorView x, const PackedWeight&
   DeviceRows first = rows_of(out);
   first.rows = x.rows();
   if (first.rows > 0) multiply(first, out.shape[1] * first.stride, x, w, nullptr);
+}
+
+void CudaBackend::linear_gated(TensorView out, TensorView gate_up, TensorView x, const PackedWeight& w,
+                               TensorView bias, Activation activation) {
+  if (!w.spec().gated || out.rows() > kFewTokens)
+    return DeviceBackend::linear_gated(out, gate_up, x, w, bias, activation);
+  LLM_TP_CHECK(x.columns() == w.spec().columns() && x.rows() == out.rows() &&
+                   2 * out.columns() == w.spec().rows && w.roots().size() == 1,
+               "linear_gated: shapes");
+  if (has_nothing(out)) return;
+  const DeviceWeight& weight = own(w).device();
+  llm_tp::linear_gated(stream_->get(), rows_of(out), activation, operand_of(x, weight), weight,
+                       vector_of(bias, w.spec().rows), shared_bytes_);
 }
 
 void CudaBackend::rope(TensorView x, TensorView cos_sin, int head_dim) {

@@ -57,6 +57,8 @@ class CudaBackend : public DeviceBackend {
                        float eps) override;
   void linear(TensorView out, TensorView x, const PackedWeight& w, TensorView bias) override;
   void linear_roots(TensorView out, TensorView x, const PackedWeight& w) override;
+  void linear_gated(TensorView out, TensorView gate_up, TensorView x, const PackedWeight& w, TensorView bias,
+                    Activation activation) override;
   void rope(TensorView x, TensorView cos_sin, int head_dim) override;
   void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) override;
   void prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
@@ -85,6 +87,8 @@ class CudaBackend : public DeviceBackend {
   /// Of an operand for many tokens.
   std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1; }
   AttentionPlanOptions plan_options_of(const KvCache& cache, const HeadMap& heads, std::int64_t window) const;
+  /// x as products with the weight take it.
+  DeviceOperand operand_of(TensorView x, const DeviceWeight& weight);
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                 const float* bias);
   /// Adds keys and values, [T, KV heads * head_dim] each, to what prepare_heads() is to do.

@@ -41,6 +41,7 @@ std::int64_t CudaPackedWeight::bytes_of(const WeightSpec& spec) {
 CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read, ThreadPool& pool,
                                    UploadPipe& pipe, const std::function<DeviceBuffer(std::size_t)>& allocate)
     : PackedWeight(spec) {
+  LLM_TP_CHECK(!spec.gated || spec.rows % 2 == 0, "gates of another number than what they are for");
   const TileLayout layout(spec);
   if (layout.bytes() == 0) return;
   const Tables tables(spec, layout, roots());
@@ -59,6 +60,7 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   device_.leaf_units = reinterpret_cast<const std::int32_t*>(place(tables.leaf_units));
   device_.tiles = reinterpret_cast<const unsigned char*>(tiles_.data());
   device_.dtype = spec.dtype;
+  device_.gated = spec.gated;
   device_.rows = static_cast<std::int32_t>(spec.rows);
   device_.units = static_cast<std::int32_t>(layout.units());
   device_.leaves = static_cast<std::int32_t>(spec.leaves.size());
@@ -74,18 +76,13 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   for (std::size_t leaf = 1; leaf + 1 < layout.leaf_columns.size(); ++leaf)
     aligned_leaves_ = aligned_leaves_ && layout.leaf_columns[leaf] % 16 == 0;
 
-  const std::int64_t stored = row_bytes(spec.dtype, spec.columns());
   const std::int64_t together =
       std::max<std::int64_t>(1, static_cast<std::int64_t>(UploadPipe::kBufferBytes) / layout.row_bytes());
   for (std::int64_t first = 0; first < layout.tile_rows; first += together) {
     const std::int64_t count = std::min(together, layout.tile_rows - first);
     std::byte* const packed = pipe.next(static_cast<std::size_t>(count * layout.row_bytes()));
     pool.run(static_cast<int>(count), [&](int i, int) {
-      const Range rows{(first + i) * 16, std::min(spec.rows, (first + i + 1) * 16)};
-      thread_local std::vector<std::byte> file;
-      file.resize(static_cast<std::size_t>(stored * rows.size()));
-      read(rows, file.data());
-      pack_tile_row(spec, layout, file.data(), rows.size(), packed + i * layout.row_bytes());
+      pack_tile_row(spec, layout, read, first + i, packed + i * layout.row_bytes());
     });
     pipe.send(tiles_.data() + first * layout.row_bytes(),
               static_cast<std::size_t>(count * layout.row_bytes()));

@@ -1,3 +1,4 @@
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/residual.cuh"
 
@@ -14,23 +15,18 @@ dim3 grid_over(DeviceRows rows) {
   return dim3(blocks_for(rows.columns, kThreads), static_cast<unsigned>(rows.rows));
 }
 
-/// x / (1 + exp(-y)); at x = -infinity that would be infinity / infinity.
-__device__ inline float gated(float x, float y) { return x == -INFINITY ? 0.0f : x / (1.0f + expf(-y)); }
-
 __global__ void silu_mul_kernel(DeviceRows out, DeviceRows gate_up) {
   const std::int64_t i = own_column();
   if (i >= out.columns) return;
   const float* row = gate_up.data + blockIdx.y * gate_up.stride;
-  out.data[blockIdx.y * out.stride + i] = gated(row[i], row[i]) * row[out.columns + i];
+  out.data[blockIdx.y * out.stride + i] = silu_times(row[i], row[out.columns + i]);
 }
 
 __global__ void gelu_mul_kernel(DeviceRows out, DeviceRows gate_up) {
   const std::int64_t i = own_column();
   if (i >= out.columns) return;
   const float* row = gate_up.data + blockIdx.y * gate_up.stride;
-  const float x = row[i];
-  const float u = 0.7978845608028654f * (x + 0.044715f * x * x * x);
-  out.data[blockIdx.y * out.stride + i] = gated(x, 2.0f * u) * row[out.columns + i];
+  out.data[blockIdx.y * out.stride + i] = gelu_times(row[i], row[out.columns + i]);
 }
 
 __global__ void add_kernel(DeviceRows h, DeviceRows x, const float* bias, float factor) {

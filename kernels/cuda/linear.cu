@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/cuda/gate.cuh"
 #include "kernels/cuda/weight_unit.cuh"
 
 namespace llm_tp {
@@ -15,17 +16,36 @@ struct LinearArguments {
   DeviceRows out;
   std::int64_t root_stride;
   const float* bias;
+  bool gates = false;  // out is act(gate) * up; of few tokens alone
+  Activation activation = Activation::kSilu;
 };
 
 /// What lane `lane` holds of a product of 16 rows and 8 tokens, number i: row and token inside the tile.
 __device__ inline int tile_row(int lane, int i) { return lane / 4 + i / 2 * 8; }
 __device__ inline int tile_token(int lane, int i) { return lane % 4 * 2 + i % 2; }
 
+/// The row of a weight that lies in row r of one of its tiles; weight.rows or more where none does.
+__device__ inline std::int64_t weight_row(const DeviceWeight& weight, std::int64_t tile, int r) {
+  if (!weight.gated) return tile * 16 + r;
+  const std::int64_t half = weight.rows / 2, gate = tile * 8 + r % 8;
+  return gate < half ? gate + r / 8 * half : weight.rows;
+}
+
 __device__ inline void store(const LinearArguments& to, int root, std::int64_t row, std::int64_t token,
                              float sum) {
   if (row >= to.weight.rows || token >= to.out.rows) return;
   if (to.bias != nullptr) sum = sum + to.bias[row];
   to.out.data[root * to.root_stride + token * to.out.stride + row] = sum;
+}
+
+/// Number i of a lane's four is a gate, and number i + 2, its neighbour's but one, what it is for. All lanes
+/// of a warp call it.
+__device__ inline void store_gated(const LinearArguments& to, std::int64_t row, std::int64_t token, int i,
+                                   float sum) {
+  if (to.bias != nullptr && row < to.weight.rows) sum = sum + to.bias[row];
+  const float up = __shfl_xor_sync(~0u, sum, 2);
+  if (i < 2 && row < to.weight.rows && token < to.out.rows)
+    to.out.data[token * to.out.stride + row] = gate_times(to.activation, sum, up);
 }
 
 constexpr int kFewWarps = 8;
@@ -129,7 +149,7 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
   __syncthreads();
   if (threadIdx.x >= kLeafNumbers) return;
   const int of_lane = static_cast<int>(threadIdx.x) / 4, i = static_cast<int>(threadIdx.x) % 4;
-  const std::int64_t row = std::int64_t{blockIdx.x} * 16 + tile_row(of_lane, i);
+  const std::int64_t row = weight_row(weight, blockIdx.x, tile_row(of_lane, i));
   const std::int64_t token = std::int64_t{blockIdx.y} * 8 + tile_token(of_lane, i);
   for (int r = 0; r < weight.root_count; ++r) {
     float* const at = leaf_sums + weight.roots[r].x * kLeafNumbers + threadIdx.x;
@@ -137,7 +157,10 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
     for (int half = 1; half < leaves; half *= 2)
       for (int leaf = 0; leaf < leaves; leaf += 2 * half)
         at[leaf * kLeafNumbers] = at[leaf * kLeafNumbers] + at[(leaf + half) * kLeafNumbers];
-    store(args, r, row, token, at[0]);
+    if (args.gates)
+      store_gated(args, row, token, i, at[0]);
+    else
+      store(args, r, row, token, at[0]);
   }
 }
 
@@ -212,7 +235,7 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
       for (int i = 0; i < kManyNumbers; ++i) waiting_at(level, i) = sums[i / 4][i % 4];
     } else {
       for (int i = 0; i < kManyNumbers; ++i)
-        store(args, root, tile * 16 + tile_row(lane, i % 4),
+        store(args, root, weight_row(weight, tile, tile_row(lane, i % 4)),
               (first_token_tile + i / 4) * 8 + tile_token(lane, i % 4), sums[i / 4][i % 4]);
       ++root;
     }
@@ -294,27 +317,37 @@ void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t
     launch_many<kType, kOperandParts>(stream, args, most);
 }
 
+void launch(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
+  switch (args.weight.dtype) {
+    case DType::kF32:
+      return launch_linear<DType::kF32>(stream, args, most);
+    case DType::kF16:
+      return launch_linear<DType::kF16>(stream, args, most);
+    case DType::kBF16:
+      return launch_linear<DType::kBF16>(stream, args, most);
+    case DType::kQ8_0:
+      return launch_linear<DType::kQ8_0>(stream, args, most);
+    case DType::kQ4_0:
+      return launch_linear<DType::kQ4_0>(stream, args, most);
+    case DType::kQ4_1:
+      return launch_linear<DType::kQ4_1>(stream, args, most);
+    default:
+      throw_bug("dtype", __FILE__, __LINE__, "a packed weight of an unknown dtype");
+  }
+}
+
 }  // namespace
 
 void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
             const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most) {
-  const LinearArguments args{weight, operand, out, root_stride, bias};
-  switch (weight.dtype) {
-    case DType::kF32:
-      return launch_linear<DType::kF32>(stream, args, shared_bytes_at_most);
-    case DType::kF16:
-      return launch_linear<DType::kF16>(stream, args, shared_bytes_at_most);
-    case DType::kBF16:
-      return launch_linear<DType::kBF16>(stream, args, shared_bytes_at_most);
-    case DType::kQ8_0:
-      return launch_linear<DType::kQ8_0>(stream, args, shared_bytes_at_most);
-    case DType::kQ4_0:
-      return launch_linear<DType::kQ4_0>(stream, args, shared_bytes_at_most);
-    case DType::kQ4_1:
-      return launch_linear<DType::kQ4_1>(stream, args, shared_bytes_at_most);
-    default:
-      throw_bug("dtype", __FILE__, __LINE__, "a packed weight of an unknown dtype");
-  }
+  launch(stream, {weight, operand, out, root_stride, bias}, shared_bytes_at_most);
+}
+
+void linear_gated(cudaStream_t stream, DeviceRows out, Activation activation, DeviceOperand operand,
+                  const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most) {
+  LLM_TP_CHECK(weight.gated && weight.root_count == 1 && out.rows <= kFewTokens,
+               "linear_gated: another weight, or many tokens");
+  launch(stream, {weight, operand, out, 0, bias, true, activation}, shared_bytes_at_most);
 }
 
 }  // namespace llm_tp

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/activation.h"
 #include "kernels/cuda/ops.h"
 
 namespace llm_tp {
@@ -16,6 +17,7 @@ struct DeviceWeight {
   const int2* roots = nullptr;               // [root_count]: first leaf of this rank's, and level
   DType dtype = DType::kF32;
   std::int32_t rows = 0, units = 0, leaves = 0, root_count = 0, step_count = 0, deepest_level = 0;
+  bool gated = false;  // a tile row holds eight gates, then what they are for
 };
 
 /// The other operand of mma_bf16: three bf16 numbers for each of x, whose sum is x (24 bits of it). Products
@@ -47,6 +49,10 @@ void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const Devic
 /// shared memory holds.
 void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
             const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most);
+/// out [T, rows / 2]: act(gate) * up of what linear() makes of a gated weight of one root, for up to
+/// kFewTokens tokens.
+void linear_gated(cudaStream_t stream, DeviceRows out, Activation activation, DeviceOperand operand,
+                  const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most);
 
 /// out row t = row tokens[t] - first_row of the table, or zeros where it has no such row. The table's leaves
 /// begin at multiples of 16 columns.

@@ -1,7 +1,9 @@
 #include "kernels/cuda/packed_weight.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace llm_tp {
 namespace {
@@ -37,25 +39,21 @@ std::int64_t place_of(DType dtype, std::int64_t lane, std::int64_t i) {
   return dtype == DType::kF32 ? i / 4 * 128 + lane * 4 + i % 4 : lane * 8 + i;
 }
 
-/// One unit of a block format. block(r): the block of row r in file layout, or null.
-template <class Block>
-void pack_blocks(DType dtype, const Block& block, std::byte* out) {
+/// One unit of a block format. blocks: that of the first row in file layout; those of the others follow, each
+/// `stride` bytes after the one before.
+void pack_blocks(DType dtype, const std::byte* blocks, std::int64_t stride, std::byte* out) {
   const bool bytes = dtype == DType::kQ8_0;
   const std::int64_t header = dtype == DType::kQ4_1 ? 4 : 2;
   std::byte* const scales = out + (bytes ? 512 : 256);
   for (std::int64_t r = 0; r < 16; ++r) {
-    if (const std::byte* const from = block(r)) {
-      std::memcpy(scales + 2 * r, from, 2);
-      if (dtype == DType::kQ4_1) std::memcpy(scales + 32 + 2 * r, from + 2, 2);
-    }
+    std::memcpy(scales + 2 * r, blocks + r * stride, 2);
+    if (dtype == DType::kQ4_1) std::memcpy(scales + 32 + 2 * r, blocks + r * stride + 2, 2);
   }
   for (std::int64_t lane = 0; lane < kLanes; ++lane)
     for (std::int64_t i = 0; i < 16; ++i) {
-      const std::byte* const from = block(row_of(lane, i % 8));
+      const std::byte* const from = blocks + row_of(lane, i % 8) * stride;
       const std::int64_t column = i / 8 * kTileColumns + column_of(lane, i % 8);
-      if (from == nullptr) {
-        // Rows beyond the matrix: scale and minimum are zero, so any number will do.
-      } else if (bytes) {
+      if (bytes) {
         out[lane * 16 + i] = from[header + column];
       } else {
         const auto pair = std::to_integer<unsigned>(from[header + column % 16]);
@@ -84,28 +82,35 @@ TileLayout::TileLayout(const WeightSpec& spec)
   }
 }
 
-void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const std::byte* file_rows,
-                   std::int64_t rows, std::byte* out) {
+void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const RowReader& read,
+                   std::int64_t tile_row, std::byte* out) {
   std::memset(out, 0, static_cast<std::size_t>(layout.row_bytes()));
   const std::int64_t stored = row_bytes(spec.dtype, spec.columns()), size = block_bytes(spec.dtype);
+  thread_local std::vector<std::byte> file_rows;
+  file_rows.assign(static_cast<std::size_t>(16 * stored), std::byte{0});
+  if (spec.gated) {
+    const std::int64_t half = spec.rows / 2;
+    const Range gates{tile_row * 8, std::min(half, tile_row * 8 + 8)};
+    read(gates, file_rows.data());
+    read({half + gates.begin, half + gates.end}, file_rows.data() + 8 * stored);
+  } else {
+    read({tile_row * 16, std::min(spec.rows, tile_row * 16 + 16)}, file_rows.data());
+  }
   for (std::size_t leaf = 0; leaf + 1 < layout.leaf_units.size(); ++leaf) {
     const std::int64_t end = layout.leaf_columns[leaf + 1];
     std::int64_t column = layout.leaf_columns[leaf];
     for (std::int64_t unit = layout.leaf_units[leaf]; unit < layout.leaf_units[leaf + 1]; ++unit) {
       std::byte* const to = out + unit * layout.unit_bytes;
       if (is_quantised(spec.dtype)) {
-        pack_blocks(
-            spec.dtype,
-            [&](std::int64_t r) { return r < rows ? file_rows + r * stored + column / 32 * size : nullptr; },
-            to);
+        pack_blocks(spec.dtype, file_rows.data() + column / 32 * size, stored, to);
         column += 32;
         continue;
       }
       for (std::int64_t lane = 0; lane < kLanes; ++lane)
         for (std::int64_t i = 0; i < 8; ++i) {
           const std::int64_t r = row_of(lane, i), c = column + column_of(lane, i);
-          if (r < rows && c < end)
-            std::memcpy(to + place_of(spec.dtype, lane, i) * size, file_rows + r * stored + c * size,
+          if (c < end)
+            std::memcpy(to + place_of(spec.dtype, lane, i) * size, file_rows.data() + r * stored + c * size,
                         static_cast<std::size_t>(size));
         }
       column += kTileColumns;

@@ -17,6 +17,8 @@ namespace llm_tp {
 ///   q8_0        544 bytes for two tiles, 32 columns: 8 + 8 numbers of every lane, then 16 f16 scales, one a
 ///   row q4_0        288: of every lane 8 bytes, byte i holding numbers i and i + 8 of the 16; then the
 ///   scales q4_1        320: as q4_0, then 16 f16 minima
+/// Rows lie in order, but in gated weights: there a tile row has eight gates, then the eight rows that they
+/// are for, so that a lane holds both.
 struct TileLayout {
   explicit TileLayout(const WeightSpec& spec);
 
@@ -30,9 +32,8 @@ struct TileLayout {
   std::int64_t bytes() const noexcept { return tile_rows * row_bytes(); }
 };
 
-/// Packs 16 rows in file layout (fewer at the end: `rows`; the rest is zero) into one tile row of
-/// layout.row_bytes().
-void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const std::byte* file_rows,
-                   std::int64_t rows, std::byte* out);
+/// Reads the rows of a tile row and packs them into layout.row_bytes(); rows beyond the last are zero.
+void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const RowReader& read,
+                   std::int64_t tile_row, std::byte* out);
 
 }  // namespace llm_tp

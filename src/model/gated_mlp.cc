@@ -6,11 +6,14 @@ void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) co
   const std::int64_t columns = weights_->gate_up.rows() / 2;
   const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), x.rows(), 2 * columns);
   const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), x.rows(), columns);
-  weights_->gate_up.linear(step.ops, gate_up, x, vector_of(weights_->gate_up_bias, 2 * columns));
-  if (adapts(step))
+  const TensorView bias = vector_of(weights_->gate_up_bias, 2 * columns);
+  if (adapts(step)) {
+    weights_->gate_up.linear(step.ops, gate_up, x, bias);
     step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::gate_up, gate_up, x);
-  if (activation_ == Activation::kSilu) step.ops.silu_mul(activated, gate_up);
-  if (activation_ == Activation::kGelu) step.ops.gelu_mul(activated, gate_up);
+    step.ops.activate(activated, gate_up, activation_);
+  } else {
+    weights_->gate_up.linear_gated(step.ops, activated, gate_up, x, bias, activation_);
+  }
   step.ops.linear_roots(out, activated, *weights_->down);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "kernels/activation.h"
 #include "model/rope_settings.h"
 #include "weights/weight_names.h"
 
@@ -20,7 +21,6 @@ enum class NormPlaces { kBefore, kAfter, kAround };
 /// Norms of q and k before they are rotated: of every head by itself (Qwen3), or of all heads together
 /// (OLMo 2).
 enum class QueryKeyNorm { kNone, kHeads, kWhole };
-enum class Activation { kSilu, kGelu };  // kGelu: the form with tanh
 
 /// How the layers of a family are built; the forward pass and the loader read it.
 struct LayerStyle {

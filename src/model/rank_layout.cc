@@ -9,6 +9,7 @@ Range shifted(Range range, std::int64_t by) { return {range.begin + by, range.en
 
 WeightSpec Packing::spec() const {
   WeightSpec spec{dtype, 0, cut, leaves};
+  spec.gated = gated;
   for (const TensorPart& part : parts) spec.rows += part.rows.size();
   return spec;
 }
@@ -119,7 +120,9 @@ void RankLayout::walk_attention(LayerWeights& layer, int number, WeightVisitor& 
 
 void RankLayout::walk_mlp(MlpWeights& mlp, const std::vector<TensorPart>& gate_up, WeightKey down,
                           const LeafCut& cut, Range leaves, WeightVisitor& visitor) const {
-  visitor.stacked(mlp.gate_up, column_parallel(gate_up));
+  std::vector<Packing> packings = column_parallel(gate_up);
+  packings.front().gated = packings.size() == 1;
+  visitor.stacked(mlp.gate_up, packings);
   visitor.matrix(mlp.down, {dtype_of_(down), cut, leaves, {{down, {0, shape_.hidden}}}});
 }
 

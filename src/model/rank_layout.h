@@ -21,6 +21,7 @@ struct Packing {
   LeafCut cut;
   Range leaves;
   std::vector<TensorPart> parts;
+  bool gated = false;  // as WeightSpec has it
   /// Without column groups, which only the checkpoint knows.
   WeightSpec spec() const;
 };

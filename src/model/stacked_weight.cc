@@ -18,4 +18,11 @@ void StackedWeight::linear(DeviceBackend& ops, TensorView out, TensorView x, Ten
   }
 }
 
+void StackedWeight::linear_gated(DeviceBackend& ops, TensorView out, TensorView gate_up, TensorView x,
+                                 TensorView bias, Activation activation) const {
+  if (pieces_.size() == 1) return ops.linear_gated(out, gate_up, x, *pieces_.front(), bias, activation);
+  linear(ops, gate_up, x, bias);
+  ops.activate(out, gate_up, activation);
+}
+
 }  // namespace llm_tp

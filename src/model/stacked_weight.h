@@ -15,6 +15,9 @@ class StackedWeight {
   std::int64_t rows() const noexcept { return rows_; }
   /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty), as DeviceBackend::linear.
   void linear(DeviceBackend& ops, TensorView out, TensorView x, TensorView bias) const;
+  /// out [T,C] of gate and up [2C,K], as DeviceBackend::linear_gated.
+  void linear_gated(DeviceBackend& ops, TensorView out, TensorView gate_up, TensorView x, TensorView bias,
+                    Activation activation) const;
 
  private:
   std::vector<std::unique_ptr<PackedWeight>> pieces_;

@@ -113,5 +113,50 @@ TEST(CudaFusions, AResidualIsAddedAndNormedInOnePassAsInTwo) {
     }
 }
 
+/// act(gate) * up of x, by a weight whose rows lie in order or pair by pair.
+std::vector<std::uint32_t> gated_product(DeviceBackend& ops, const RandomWeight& weight, std::int64_t tokens,
+                                         bool biased, Activation activation, Call call) {
+  const WeightSpec spec = weight.spec();
+  const std::int64_t columns = spec.rows / 2;
+  const auto packed = weight.pack(ops);
+  DeviceTensor x(ops, random_floats(tokens * spec.columns(), 1, 2.0f), tokens),
+      bias(ops, random_floats(spec.rows, 2), 1),
+      between(ops, std::vector<float>(static_cast<std::size_t>(tokens * spec.rows)), tokens),
+      out(ops, std::vector<float>(static_cast<std::size_t>(tokens * columns), -1.0f), tokens);
+  const TensorView added = biased ? bias.vector() : TensorView{};
+  if (call == Call::kFused)
+    ops.linear_gated(out.view, between.view, x.view, *packed, added, activation);
+  else
+    ops.DeviceBackend::linear_gated(out.view, between.view, x.view, *packed, added, activation);
+  return bits_of(out.take());
+}
+
+TEST(CudaFusions, AProductIsGatedInOnePassAsInTwo) {
+  CudaBackend cuda(0, 1);
+  int turn = 0;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
+    for (const std::int64_t columns : {1, 5, 8, 21})
+      for (const std::int64_t tokens : {1, 3, 9, 16, 17}) {
+        // Four leaves: more than one a product's tree.
+        const RandomWeight weight(dtype, 2 * columns, {128, 32, 4}, 7);
+        const bool biased = ++turn % 2 == 0;
+        const Activation activation = turn % 3 == 0 ? Activation::kGelu : Activation::kSilu;
+        const auto want = gated_product(cuda, weight, tokens, biased, activation, Call::kComposed);
+        for (const Call call : {Call::kFused, Call::kComposed})
+          EXPECT_EQ(gated_product(cuda, weight.gated(), tokens, biased, activation, call), want)
+              << name_of(dtype) << ", " << columns << " columns, " << tokens << " tokens, "
+              << (call == Call::kFused ? "fused" : "composed");
+      }
+}
+
+TEST(CudaFusions, ARankWithoutColumnsGatesNothing) {
+  CudaBackend cuda(0, 1);
+  const auto packed = RandomWeight(DType::kBF16, 0, LeafCut::whole(32, 16), 1).gated().pack(cuda);
+  DeviceTensor x(cuda, random_floats(32, 1), 1);
+  const TensorView none = TensorView::matrix(x.view.data, DType::kF32, 1, 0, 0);
+  cuda.linear_gated(none, none, x.view, *packed, {}, Activation::kSilu);
+  cuda.synchronize();
+}
+
 }  // namespace
 }  // namespace llm_tp::testing

@@ -67,7 +67,13 @@ class RandomWeight {
       }
     }
   }
-  WeightSpec spec(Range leaves) const { return {dtype_, rows_, cut_, leaves}; }
+  /// The same numbers, of which the first half of the rows are gates of the others.
+  RandomWeight gated() const {
+    RandomWeight copy = *this;
+    copy.gated_ = true;
+    return copy;
+  }
+  WeightSpec spec(Range leaves) const { return {dtype_, rows_, cut_, leaves, nullptr, gated_}; }
   WeightSpec spec() const { return spec({0, cut_.leaves}); }
   /// The columns of a run of leaves.
   std::unique_ptr<PackedWeight> pack(DeviceBackend& ops, Range leaves) const {
@@ -91,6 +97,7 @@ class RandomWeight {
   DType dtype_;
   std::int64_t rows_;
   LeafCut cut_;
+  bool gated_ = false;
   std::vector<std::byte> bytes_;
 };
 

@@ -40,7 +40,7 @@ WANTED = {
     r"peer_sum_(whole|slices)_kernel<float4>": ["LDG128", "STG128", "BAR"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
-KNOWN_LOCAL = {"attend_kernel<256>": 424, "linear_many_kernel<F32,1>": 8, "linear_many_kernel<F32,3>": 8, "linear_many_kernel<Q4_1,3>": 8}
+KNOWN_LOCAL = {"attend_kernel<256>": 424}
 
 
 def find_cuobjdump(build):
