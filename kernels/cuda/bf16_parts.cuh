@@ -41,4 +41,9 @@ __device__ inline float half_value(std::uint32_t bits) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 
+/// e4m3, whose bits are those of an f16 whose exponent has a bias of 15 instead of 7. No NaN.
+__device__ inline float e4m3_value(std::uint32_t bits) {
+  return half_value((bits & 0x80u) << 8 | (bits & 0x7fu) << 7) * 256.0f;
+}
+
 }  // namespace llm_tp

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/block_layout.h"
+
 namespace llm_tp {
 namespace {
 
@@ -59,7 +61,9 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   device_.roots = reinterpret_cast<const int2*>(place(tables.roots));
   device_.leaf_units = reinterpret_cast<const std::int32_t*>(place(tables.leaf_units));
   device_.tiles = reinterpret_cast<const unsigned char*>(tiles_.data());
-  device_.dtype = spec.dtype;
+  device_.dtype = kernel_dtype(spec.dtype);
+  device_.row_bytes = layout.row_bytes();
+  while (32 << device_.group_shift < block_elements(spec.dtype)) ++device_.group_shift;
   device_.gated = spec.gated;
   device_.rows = static_cast<std::int32_t>(spec.rows);
   device_.units = static_cast<std::int32_t>(layout.units());
@@ -73,8 +77,6 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
     padded_columns_.push_back({std::int64_t{layout.leaf_units[first]} * unit_columns,
                                std::int64_t{layout.leaf_units[first + leaves]} * unit_columns});
   }
-  for (std::size_t leaf = 1; leaf + 1 < layout.leaf_columns.size(); ++leaf)
-    aligned_leaves_ = aligned_leaves_ && layout.leaf_columns[leaf] % 16 == 0;
 
   const std::int64_t together =
       std::max<std::int64_t>(1, static_cast<std::int64_t>(UploadPipe::kBufferBytes) / layout.row_bytes());

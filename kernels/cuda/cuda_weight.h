@@ -17,8 +17,6 @@ class CudaPackedWeight final : public PackedWeight {
   CudaPackedWeight(const WeightSpec& spec, const RowReader& read, ThreadPool& pool, UploadPipe& pipe,
                    const std::function<DeviceBuffer(std::size_t)>& allocate);
   const DeviceWeight& device() const noexcept { return device_; }
-  /// Leaves begin at multiples of 16 columns: embed() can look rows up.
-  bool has_aligned_leaves() const noexcept { return aligned_leaves_; }
   /// Of roots()[root], where every leaf is filled up to whole steps of 16 columns.
   Range padded_columns_of_root(std::size_t root) const { return padded_columns_[root]; }
 
@@ -28,7 +26,6 @@ class CudaPackedWeight final : public PackedWeight {
   DeviceBuffer tiles_, tables_;
   DeviceWeight device_;
   std::vector<Range> padded_columns_;  // of each root
-  bool aligned_leaves_ = true;
 };
 
 }  // namespace llm_tp

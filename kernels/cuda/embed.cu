@@ -1,66 +1,46 @@
-#include "base/error.h"
-#include "kernels/cuda/bf16_parts.cuh"
-#include "kernels/cuda/linear.h"
+#include "kernels/cuda/weight_unit.cuh"
 
 namespace llm_tp {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kWarps = 4;
 
-template <class T>
-__device__ inline T read_at(const unsigned char* from, std::int64_t index) {
-  T value;
-  memcpy(&value, from + index * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
-
-/// The number at (row, column) of a packed weight whose leaves begin at multiples of 16 columns.
-__device__ inline float unpacked(const DeviceWeight& w, std::int32_t row, std::int32_t column) {
-  const bool blocks = w.dtype == DType::kQ8_0 || w.dtype == DType::kQ4_0 || w.dtype == DType::kQ4_1;
-  const int r = row % 16, c = column % 16;
-  const int lane = r % 8 * 4 + c % 8 / 2, i = r / 8 * 2 + c % 2 + c / 8 * 4;
-  const int second = column / 16 % 2;  // which tile of a unit of two
-  const std::int64_t unit = std::int64_t{row / 16} * w.units + column / (blocks ? 32 : 16);
-  switch (w.dtype) {
-    case DType::kF32:
-      return read_at<float>(w.tiles + unit * 1024, i / 4 * 128 + lane * 4 + i % 4);
-    case DType::kBF16:
-      return bf16_value(read_at<unsigned short>(w.tiles + unit * 512, lane * 8 + i));
-    case DType::kF16:
-      return half_value(read_at<unsigned short>(w.tiles + unit * 512, lane * 8 + i));
-    case DType::kQ8_0: {
-      const unsigned char* const at = w.tiles + unit * 544;
-      const auto number = static_cast<float>(read_at<signed char>(at, lane * 16 + second * 8 + i));
-      return half_value(read_at<unsigned short>(at + 512, r)) * number;
-    }
-    default: {
-      const bool minima = w.dtype == DType::kQ4_1;
-      const unsigned char* const at = w.tiles + unit * (minima ? 320 : 288);
-      const int number = at[lane * 8 + i] >> second * 4 & 15;
-      const float scale = half_value(read_at<unsigned short>(at + 256, r));
-      if (!minima) return scale * static_cast<float>(number - 8);
-      return scale * static_cast<float>(number) + half_value(read_at<unsigned short>(at + 288, r));
-    }
-  }
-}
-
-/// One thread an element; tokens in blockIdx.y.
-__global__ void embed_kernel(DeviceRows out, const std::int32_t* tokens, std::int32_t first_row,
-                             DeviceWeight table) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= out.columns) return;
+/// One warp a unit; tokens in blockIdx.y. The four lanes that hold the token's row load it and write it.
+template <DType kType>
+__global__ void __launch_bounds__(32 * kWarps)
+    embed_kernel(DeviceRows out, const std::int32_t* tokens, std::int32_t first_row, DeviceWeight table) {
+  using Unit = WeightUnit<kType>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int u = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
+  if (u >= table.units) return;
   const std::int32_t row = tokens[blockIdx.y] - first_row;
   const bool present = row >= 0 && row < table.rows;
-  out.data[blockIdx.y * out.stride + i] =
-      present ? unpacked(table, row, static_cast<std::int32_t>(i)) + 0.0f : 0.0f;
+  const int upper = row % 16 / 8;
+  if (lane / 4 != (present ? row % 8 : 0)) return;
+  const auto write = [&](const auto& number) {
+#pragma unroll
+    for (int step = 0; step < Unit::kTilesOfUnit; ++step) {
+      const int2 columns = table.steps[u * Unit::kTilesOfUnit + step];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (const int column = lane % 4 * 2 + i % 2 + i / 2 * 8; column < columns.y)
+          out.data[blockIdx.y * out.stride + columns.x + column] = number(step, i / 2 * 4 + i % 2);
+    }
+  };
+  if (!present) return write([](int, int) { return 0.0f; });
+  Unit unit;
+  unit.load(table, table.tiles + row / 16 * table.row_bytes, u, lane);
+  write([&](int step, int i) { return (upper != 0 ? unit.value(step, i + 2) : unit.value(step, i)) + 0.0f; });
 }
 
 }  // namespace
 
 void embed(cudaStream_t stream, DeviceRows out, const std::int32_t* tokens, std::int32_t first_row,
            const DeviceWeight& table) {
-  const dim3 grid(blocks_for(out.columns, kThreads), static_cast<unsigned>(out.rows));
-  LLM_TP_LAUNCH(embed_kernel, grid, kThreads, 0, stream, out, tokens, first_row, table);
+  const dim3 grid(blocks_for(table.units, kWarps), static_cast<unsigned>(out.rows));
+  for_weight_type(table.dtype, [&]<DType kType>() {
+    launch("embed_kernel", embed_kernel<kType>, grid, 32 * kWarps, 0, stream, out, tokens, first_row, table);
+  });
 }
 
 }  // namespace llm_tp

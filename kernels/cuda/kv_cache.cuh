@@ -75,10 +75,6 @@ struct CacheVector {
   }
 
  private:
-  /// The bits of an f16 whose exponent has a bias of 15 instead of 7.
-  __device__ static float e4m3_value(std::uint32_t bits) {
-    return half_value((bits & 0x80u) << 8 | (bits & 0x7fu) << 7) * 256.0f;
-  }
   /// To nearest, ties to even, 448 at most; not NaN.
   __device__ static unsigned char e4m3_bits(float x) {
     const float size = fminf(fabsf(x), 448.0f);

@@ -8,6 +8,10 @@ namespace {
 
 std::int64_t row_numbers_of(const DeviceWeight& weight) { return std::int64_t{weight.step_count} * 16; }
 
+std::int64_t tile_rows_of(const DeviceWeight& weight) {
+  return weight.gated ? (weight.rows / 2 + 7) / 8 : (std::int64_t{weight.rows} + 15) / 16;
+}
+
 }  // namespace
 
 LibraryProducts::LibraryProducts(cudaStream_t stream, std::unique_ptr<Bf16Gemm> gemm,
@@ -18,10 +22,10 @@ LibraryProducts::LibraryProducts(cudaStream_t stream, std::unique_ptr<Bf16Gemm> 
       operand_(stream, "the operand of a library's products"),
       piece_(stream, "unpacked weights of a library's products") {}
 
-/// Whole tiles, at least one; no more than the weight has.
-std::int64_t LibraryProducts::piece_rows(std::int64_t row_numbers, std::int64_t rows) const {
-  const std::int64_t fit = piece_bytes_ / (row_numbers * 2) / 16 * 16;
-  return std::min(std::max<std::int64_t>(fit, 16), (rows + 15) / 16 * 16);
+/// At least one; no more than the weight has.
+std::int64_t LibraryProducts::piece_tiles(const DeviceWeight& weight) const {
+  const std::int64_t fit = piece_bytes_ / (row_numbers_of(weight) * 2 * 16);
+  return std::min<std::int64_t>(std::max<std::int64_t>(fit, 1), tile_rows_of(weight));
 }
 
 void LibraryProducts::reserve(std::span<const DeviceWeight> weights, std::int64_t tokens) {
@@ -29,7 +33,7 @@ void LibraryProducts::reserve(std::span<const DeviceWeight> weights, std::int64_
     const std::int64_t numbers = row_numbers_of(weight);
     if (numbers == 0) continue;
     operand_.reserve(static_cast<std::size_t>(tokens * numbers * 2));
-    piece_.reserve(static_cast<std::size_t>(piece_rows(numbers, weight.rows) * numbers * 2));
+    piece_.reserve(static_cast<std::size_t>(piece_tiles(weight) * 16 * numbers * 2));
   }
 }
 
@@ -37,20 +41,26 @@ void LibraryProducts::linear(DeviceRows out, std::int64_t root_stride, DeviceRow
                              const CudaPackedWeight& w, const float* bias) {
   const DeviceWeight& weight = w.device();
   reserve({&weight, 1}, x.rows);
-  const std::int64_t numbers = row_numbers_of(weight), together = piece_rows(numbers, weight.rows);
+  const std::int64_t numbers = row_numbers_of(weight), together = piece_tiles(weight);
   const Bf16Matrix operand{reinterpret_cast<std::uint16_t*>(operand_.data()), numbers, x.rows, numbers};
   round_rows(stream_, operand, x, weight);
-  for (std::int64_t first = 0; first < weight.rows; first += together) {
-    const Bf16Matrix piece{reinterpret_cast<std::uint16_t*>(piece_.data()), numbers,
-                           std::min<std::int64_t>(together, weight.rows - first), numbers};
-    unpack_rows(stream_, piece, weight, first);
-    for (std::size_t r = 0; r < w.roots().size(); ++r) {
-      const Range columns = w.padded_columns_of_root(r);
-      DeviceRows part = out;
-      part.data += static_cast<std::int64_t>(r) * root_stride + first;
-      part.columns = piece.rows;
-      gemm_->multiply(part, operand.column_range(columns), piece.column_range(columns),
-                      bias == nullptr ? nullptr : bias + first);
+  // A tile row has 16 neighbours of the weight, or eight gates and the eight rows that they are for.
+  const std::int64_t halves = weight.gated ? 2 : 1, run = 16 / halves, half = weight.rows / halves;
+  for (std::int64_t tile = 0; tile < tile_rows_of(weight); tile += together) {
+    const std::int64_t tiles = std::min(together, tile_rows_of(weight) - tile);
+    const Bf16Matrix piece{reinterpret_cast<std::uint16_t*>(piece_.data()), numbers, tiles * 16, numbers};
+    unpack_tiles(stream_, piece, weight, tile);
+    const std::int64_t first = tile * run, rows = std::min(tiles * run, half - first);
+    for (std::int64_t h = 0; h < halves; ++h) {
+      const Bf16Matrix part{piece.data + h * tiles * run * numbers, numbers, rows, numbers};
+      const std::int64_t column = h * half + first;
+      for (std::size_t r = 0; r < w.roots().size(); ++r) {
+        const Range columns = w.padded_columns_of_root(r);
+        const DeviceRows to{out.data + static_cast<std::int64_t>(r) * root_stride + column, out.stride,
+                            out.rows, rows};
+        gemm_->multiply(to, operand.column_range(columns), part.column_range(columns),
+                        bias == nullptr ? nullptr : bias + column);
+      }
     }
   }
 }

@@ -25,7 +25,7 @@ class LibraryProducts {
               const float* bias);
 
  private:
-  std::int64_t piece_rows(std::int64_t row_numbers, std::int64_t rows) const;
+  std::int64_t piece_tiles(const DeviceWeight& weight) const;
 
   cudaStream_t stream_;
   std::unique_ptr<Bf16Gemm> gemm_;

@@ -67,10 +67,11 @@ struct UnitRun {
     if (first + kRunUnits >= end) return of_leaf(weight, leaf + kFewWarps);
     return {leaf, first + kRunUnits, end, column + kRunUnits * Unit::kTilesOfUnit * 16, column_end};
   }
-  __device__ void load(Unit (&units)[kRunUnits], const unsigned char* tiles, int lane) const {
+  __device__ void load(Unit (&units)[kRunUnits], const DeviceWeight& weight, const unsigned char* tiles,
+                       int lane) const {
 #pragma unroll
     for (int i = 0; i < kRunUnits; ++i)
-      if (first + i < end) units[i].load(tiles + std::int64_t{first + i} * Unit::kBytes, lane);
+      if (first + i < end) units[i].load(weight, tiles, first + i, lane);
   }
 };
 
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
   auto* const leaf_sums = reinterpret_cast<float*>(shared);  // [leaf][lane][4]
   const DeviceWeight& weight = args.weight;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const unsigned char* const tiles = weight.tiles + std::int64_t{blockIdx.x} * weight.units * Unit::kBytes;
+  const unsigned char* const tiles = weight.tiles + blockIdx.x * weight.row_bytes;
   // Lanes of tokens beyond the last multiply the last one's numbers, and nobody stores what they make.
   const std::int64_t own = std::int64_t{blockIdx.y} * 8 + lane / 4, last = args.out.rows - 1;
   const float* const x = args.operand.x.data + (own < last ? own : last) * args.operand.x.stride;
@@ -116,10 +117,10 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArgume
   Unit units[kRunUnits], next_units[kRunUnits];
   float sums[1][4] = {};
   auto run = UnitRun<Unit>::of_leaf(weight, warp);
-  run.load(units, tiles, lane);
+  run.load(units, weight, tiles, lane);
   while (run.leaf < weight.leaves) {
     const UnitRun<Unit> next = run.next(weight);
-    next.load(next_units, tiles, lane);
+    next.load(next_units, weight, tiles, lane);
     constexpr int kSteps = Unit::kTilesOfUnit;
     float4 numbers[kRunUnits][kSteps];
 #pragma unroll
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
   const int warps = static_cast<int>(blockDim.x) / 32;
   const std::int64_t tile = std::int64_t{blockIdx.x} * warps + warp;
   const bool has_rows = tile * 16 < weight.rows;
-  const unsigned char* const tiles = weight.tiles + tile * weight.units * Unit::kBytes;
+  const unsigned char* const tiles = weight.tiles + tile * weight.row_bytes;
   const std::int64_t first_token_tile = std::int64_t{blockIdx.y} * kManyTiles;
   auto* const waiting =
       reinterpret_cast<float*>(shared + 2 * kStageBytes) + threadIdx.x;  // [level][16][thread]
@@ -221,7 +222,7 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
 #pragma unroll
     for (int i = 0; i < kStageUnits; ++i)
       if (const int u = stage * kStageUnits + i; has_rows && u < weight.units)
-        to[i].load(tiles + std::int64_t{u} * Unit::kBytes, lane);
+        to[i].load(weight, tiles, u, lane);
   };
 
   float sums[kManyTiles][4] = {};
@@ -318,22 +319,7 @@ void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t
 }
 
 void launch(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
-  switch (args.weight.dtype) {
-    case DType::kF32:
-      return launch_linear<DType::kF32>(stream, args, most);
-    case DType::kF16:
-      return launch_linear<DType::kF16>(stream, args, most);
-    case DType::kBF16:
-      return launch_linear<DType::kBF16>(stream, args, most);
-    case DType::kQ8_0:
-      return launch_linear<DType::kQ8_0>(stream, args, most);
-    case DType::kQ4_0:
-      return launch_linear<DType::kQ4_0>(stream, args, most);
-    case DType::kQ4_1:
-      return launch_linear<DType::kQ4_1>(stream, args, most);
-    default:
-      throw_bug("dtype", __FILE__, __LINE__, "a packed weight of an unknown dtype");
-  }
+  for_weight_type(args.weight.dtype, [&]<DType kType>() { launch_linear<kType>(stream, args, most); });
 }
 
 }  // namespace

@@ -15,9 +15,11 @@ struct DeviceWeight {
   const std::int32_t* leaf_units = nullptr;  // [leaves + 1]
   const int2* steps = nullptr;               // [steps]: first column of 16, and how many of them the leaf has
   const int2* roots = nullptr;               // [root_count]: first leaf of this rank's, and level
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;                 // kernel_dtype() of the weight's
+  std::int64_t row_bytes = 0;                // of a tile row
   std::int32_t rows = 0, units = 0, leaves = 0, root_count = 0, step_count = 0, deepest_level = 0;
-  bool gated = false;  // a tile row holds eight gates, then what they are for
+  std::int32_t group_shift = 0;  // 2^group_shift units share factors, where groups are of any size
+  bool gated = false;            // a tile row holds eight gates, then what they are for
 };
 
 /// The other operand of mma_bf16: three bf16 numbers for each of x, whose sum is x (24 bits of it). Products
@@ -54,8 +56,7 @@ void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, Devic
 void linear_gated(cudaStream_t stream, DeviceRows out, Activation activation, DeviceOperand operand,
                   const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most);
 
-/// out row t = row tokens[t] - first_row of the table, or zeros where it has no such row. The table's leaves
-/// begin at multiples of 16 columns.
+/// out row t = row tokens[t] - first_row of the table, or zeros where it has no such row.
 void embed(cudaStream_t stream, DeviceRows out, const std::int32_t* tokens, std::int32_t first_row,
            const DeviceWeight& table);
 

@@ -1,4 +1,5 @@
 #include "kernels/cuda/bf16_parts.cuh"
+#include "kernels/cuda/block_layout.h"
 #include "kernels/cuda/linear.h"
 
 namespace llm_tp {
@@ -52,7 +53,7 @@ std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens, std:
   return std::int64_t{operand_tiles(tokens)} * weight.step_count * part_count * 32 * 8;
 }
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens) {
-  return weight.dtype == DType::kQ4_1 ? std::int64_t{operand_tiles(tokens)} * weight.units * 8 * 4 : 0;
+  return block_layout(weight.dtype).has_dmin ? std::int64_t{operand_tiles(tokens)} * weight.units * 8 * 4 : 0;
 }
 
 void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const DeviceWeight& weight) {

@@ -5,29 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "base/blocks/block.h"
+#include "kernels/cuda/block_layout.h"
+
 namespace llm_tp {
 namespace {
 
-constexpr std::int64_t kLanes = 32, kTileColumns = 16;
+constexpr std::int64_t kLanes = 32, kTileColumns = 16, kTileNumbers = 256;
 
-std::int64_t unit_bytes_of(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-    case DType::kF16:
-      return 512;
-    case DType::kF32:
-      return 1024;
-    case DType::kQ8_0:
-      return 544;
-    case DType::kQ4_0:
-      return 288;
-    case DType::kQ4_1:
-      return 320;
-    default:
-      break;
-  }
-  throw Error(ExitCode::kConfig, "device cuda does not hold weights of type " + std::string(name_of(dtype)) +
-                                     " yet: it takes f32, f16, bf16, q8_0, q4_0 and q4_1; use --dtype bf16");
+[[noreturn]] void refuse(DType dtype) {
+  throw Error(ExitCode::kConfig,
+              "device cuda does not hold weights of type " + std::string(name_of(dtype)) +
+                  " yet: it takes f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q4_k, q5_k, q6_k, "
+                  "int4 and int8 by group, and fp8; use --dtype q8_0 or bf16");
 }
 
 /// Row and column, inside a tile, of number i of a lane.
@@ -39,36 +29,90 @@ std::int64_t place_of(DType dtype, std::int64_t lane, std::int64_t i) {
   return dtype == DType::kF32 ? i / 4 * 128 + lane * 4 + i % 4 : lane * 8 + i;
 }
 
-/// One unit of a block format. blocks: that of the first row in file layout; those of the others follow, each
-/// `stride` bytes after the one before.
-void pack_blocks(DType dtype, const std::byte* blocks, std::int64_t stride, std::byte* out) {
-  const bool bytes = dtype == DType::kQ8_0;
-  const std::int64_t header = dtype == DType::kQ4_1 ? 4 : 2;
-  std::byte* const scales = out + (bytes ? 512 : 256);
-  for (std::int64_t r = 0; r < 16; ++r) {
-    std::memcpy(scales + 2 * r, blocks + r * stride, 2);
-    if (dtype == DType::kQ4_1) std::memcpy(scales + 32 + 2 * r, blocks + r * stride + 2, 2);
+/// Code i of a lane, 16 of each, of a unit that begins at `unit`.
+void put_code(const BlockLayout& layout, std::int64_t lane, std::int64_t i, unsigned code, std::byte* unit) {
+  if (layout.code_bits == 8) {
+    unit[lane * 16 + i] = static_cast<std::byte>(code);
+    return;
   }
-  for (std::int64_t lane = 0; lane < kLanes; ++lane)
-    for (std::int64_t i = 0; i < 16; ++i) {
-      const std::byte* const from = blocks + row_of(lane, i % 8) * stride;
-      const std::int64_t column = i / 8 * kTileColumns + column_of(lane, i % 8);
-      if (bytes) {
-        out[lane * 16 + i] = from[header + column];
-      } else {
-        const auto pair = std::to_integer<unsigned>(from[header + column % 16]);
-        const unsigned nibble = column < 16 ? pair & 15u : pair >> 4;
-        out[lane * 8 + i % 8] |= static_cast<std::byte>(i < 8 ? nibble : nibble << 4);
+  unit[lane * 8 + i % 8] |= static_cast<std::byte>((code & 15u) << (i < 8 ? 0 : 4));
+  const int high_bits = layout.code_bits - 4;
+  if (high_bits == 0) return;
+  const std::int64_t bit = i * high_bits;
+  unit[256 + lane * 2 * high_bits + bit / 8] |= static_cast<std::byte>(code >> 4 << bit % 8);
+}
+
+/// The factors of one row in a group that begins at `group`.
+void put_factors(const BlockLayout& layout, const Block& block, std::int64_t row, std::byte* group) {
+  const auto put = [&](std::int64_t at, auto number) { std::memcpy(group + at, &number, sizeof number); };
+  if (layout.float_d)
+    put(4 * row, block.d);
+  else
+    put(2 * row, f32_to_f16(block.d));
+  if (layout.has_dmin) put(layout.d_bytes() + 2 * row, f32_to_f16(block.dmin));
+  if (layout.has_zeros) put(layout.zeros_at() + 2 * row, static_cast<std::int16_t>(-block.offset));
+  for (int run = 0; layout.run != 0 && run * layout.run < block.elements; ++run) {
+    const std::int64_t at = layout.runs_at() + run * layout.run_bytes() + row;
+    put(at, block.scale[static_cast<std::size_t>(run)]);
+    if (layout.has_dmin) put(at + 16, block.minimum[static_cast<std::size_t>(run)]);
+  }
+}
+
+/// A tile row of a block format. file_rows: 16 rows of `stored` bytes.
+void pack_blocks(DType dtype, const TileLayout& layout, const std::byte* file_rows, std::int64_t stored,
+                 std::byte* out) {
+  const BlockLayout blocks = block_layout(dtype);
+  const std::int64_t units_of_block = block_elements(dtype) / 32;
+  Block block;
+  for (std::int64_t r = 0; r < 16; ++r) {
+    for (std::int64_t b = 0; b < layout.units() / units_of_block; ++b) {
+      take_apart(dtype, file_rows + r * stored + b * block_bytes(dtype), block);
+      put_factors(blocks, block, r, out + layout.units() * blocks.code_bytes() + b * blocks.group_bytes());
+      // Codes as they are stored; those with a zero point of their own stay as they are.
+      const int shift = blocks.has_zeros ? 0 : blocks.zero + block.offset;
+      for (std::int64_t u = 0; u < units_of_block; ++u) {
+        std::byte* const unit = out + (b * units_of_block + u) * blocks.code_bytes();
+        const std::int8_t* const codes = block.code.data() + u * 32;
+        for (std::int64_t c = 0; c < 4; ++c)
+          for (std::int64_t i = 0; i < 16; ++i) {
+            const std::int64_t lane = r % 8 * 4 + c, in_tile = i % 8;
+            if (row_of(lane, in_tile) != r) continue;
+            const std::int64_t column = i / 8 * kTileColumns + column_of(lane, in_tile);
+            put_code(blocks, lane, i, static_cast<unsigned>(codes[column] + shift), unit);
+          }
       }
     }
+  }
+}
+
+/// A tile row of plain numbers, likewise.
+void pack_numbers(DType dtype, const TileLayout& layout, const std::byte* file_rows, std::int64_t stored,
+                  std::byte* out) {
+  const std::int64_t size = block_bytes(dtype);
+  for (std::size_t leaf = 0; leaf + 1 < layout.leaf_units.size(); ++leaf) {
+    const std::int64_t end = layout.leaf_columns[leaf + 1];
+    std::int64_t column = layout.leaf_columns[leaf];
+    for (std::int64_t unit = layout.leaf_units[leaf]; unit < layout.leaf_units[leaf + 1]; ++unit) {
+      std::byte* const to = out + unit * kTileNumbers * size;
+      for (std::int64_t lane = 0; lane < kLanes; ++lane)
+        for (std::int64_t i = 0; i < 8; ++i) {
+          const std::int64_t r = row_of(lane, i), c = column + column_of(lane, i);
+          if (c < end)
+            std::memcpy(to + place_of(dtype, lane, i) * size, file_rows + r * stored + c * size,
+                        static_cast<std::size_t>(size));
+        }
+      column += kTileColumns;
+    }
+  }
 }
 
 }  // namespace
 
 TileLayout::TileLayout(const WeightSpec& spec)
-    : tiles_per_unit(is_quantised(spec.dtype) ? 2 : 1),
-      unit_bytes(unit_bytes_of(spec.dtype)),
-      tile_rows((spec.rows + 15) / 16) {
+    : tiles_per_unit(is_quantised(spec.dtype) ? 2 : 1), tile_rows((spec.rows + 15) / 16) {
+  const BlockLayout blocks = block_layout(spec.dtype);
+  const bool plain = spec.dtype == DType::kF32 || spec.dtype == DType::kF16 || spec.dtype == DType::kBF16;
+  if (!plain && blocks.code_bits == 0) refuse(spec.dtype);
   const std::int64_t first = spec.cut.columns_of(spec.leaves).begin,
                      unit_columns = tiles_per_unit * kTileColumns;
   leaf_units.push_back(0);
@@ -80,12 +124,16 @@ TileLayout::TileLayout(const WeightSpec& spec)
                          static_cast<std::int32_t>((columns.size() + unit_columns - 1) / unit_columns));
     leaf_columns.push_back(static_cast<std::int32_t>(columns.end - first));
   }
+  const int elements = block_elements(spec.dtype);
+  row_bytes_ = is_quantised(spec.dtype)
+                   ? units() * blocks.code_bytes() + units() * 32 / elements * blocks.group_bytes()
+                   : units() * kTileNumbers * block_bytes(spec.dtype);
 }
 
 void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const RowReader& read,
                    std::int64_t tile_row, std::byte* out) {
   std::memset(out, 0, static_cast<std::size_t>(layout.row_bytes()));
-  const std::int64_t stored = row_bytes(spec.dtype, spec.columns()), size = block_bytes(spec.dtype);
+  const std::int64_t stored = row_bytes(spec.dtype, spec.columns());
   thread_local std::vector<std::byte> file_rows;
   file_rows.assign(static_cast<std::size_t>(16 * stored), std::byte{0});
   if (spec.gated) {
@@ -96,26 +144,10 @@ void pack_tile_row(const WeightSpec& spec, const TileLayout& layout, const RowRe
   } else {
     read({tile_row * 16, std::min(spec.rows, tile_row * 16 + 16)}, file_rows.data());
   }
-  for (std::size_t leaf = 0; leaf + 1 < layout.leaf_units.size(); ++leaf) {
-    const std::int64_t end = layout.leaf_columns[leaf + 1];
-    std::int64_t column = layout.leaf_columns[leaf];
-    for (std::int64_t unit = layout.leaf_units[leaf]; unit < layout.leaf_units[leaf + 1]; ++unit) {
-      std::byte* const to = out + unit * layout.unit_bytes;
-      if (is_quantised(spec.dtype)) {
-        pack_blocks(spec.dtype, file_rows.data() + column / 32 * size, stored, to);
-        column += 32;
-        continue;
-      }
-      for (std::int64_t lane = 0; lane < kLanes; ++lane)
-        for (std::int64_t i = 0; i < 8; ++i) {
-          const std::int64_t r = row_of(lane, i), c = column + column_of(lane, i);
-          if (c < end)
-            std::memcpy(to + place_of(spec.dtype, lane, i) * size, file_rows.data() + r * stored + c * size,
-                        static_cast<std::size_t>(size));
-        }
-      column += kTileColumns;
-    }
-  }
+  if (is_quantised(spec.dtype))
+    pack_blocks(spec.dtype, layout, file_rows.data(), stored, out);
+  else
+    pack_numbers(spec.dtype, layout, file_rows.data(), stored, out);
 }
 
 }  // namespace llm_tp

@@ -14,22 +14,22 @@ namespace llm_tp {
 /// on.
 ///   bf16, f16   512 bytes a tile: lane after lane
 ///   f32         1024 bytes: the first 4 numbers of every lane, then the last 4
-///   q8_0        544 bytes for two tiles, 32 columns: 8 + 8 numbers of every lane, then 16 f16 scales, one a
-///   row q4_0        288: of every lane 8 bytes, byte i holding numbers i and i + 8 of the 16; then the
-///   scales q4_1        320: as q4_0, then 16 f16 minima
+///   blocks      as block_layout.h says
 /// Rows lie in order, but in gated weights: there a tile row has eight gates, then the eight rows that they
 /// are for, so that a lane holds both.
 struct TileLayout {
   explicit TileLayout(const WeightSpec& spec);
 
-  int tiles_per_unit;  // 1, or 2 for block formats; a unit is what kernels load at once
-  std::int64_t unit_bytes;
+  int tiles_per_unit;                      // 1, or 2 for block formats; a unit is what kernels load at once
   std::int64_t tile_rows;                  // of 16 rows
   std::vector<std::int32_t> leaf_units;    // [leaves + 1]: where each leaf begins, in units of one tile row
   std::vector<std::int32_t> leaf_columns;  // [leaves + 1]: likewise in columns of this rank
   std::int64_t units() const noexcept { return leaf_units.back(); }
-  std::int64_t row_bytes() const noexcept { return units() * unit_bytes; }
+  std::int64_t row_bytes() const noexcept { return row_bytes_; }
   std::int64_t bytes() const noexcept { return tile_rows * row_bytes(); }
+
+ private:
+  std::int64_t row_bytes_;
 };
 
 /// Reads the rows of a tile row and packs them into layout.row_bytes(); rows beyond the last are zero.

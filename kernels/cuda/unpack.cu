@@ -1,6 +1,5 @@
 #include "kernels/cuda/unpack.h"
 
-#include "base/error.h"
 #include "kernels/cuda/weight_unit.cuh"
 
 namespace llm_tp {
@@ -16,18 +15,20 @@ __global__ void __launch_bounds__(32 * kWarps)
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t item = std::int64_t{blockIdx.x} * kWarps + static_cast<int>(threadIdx.x) / 32;
   if (item >= units) return;
+  const std::int64_t tile = item / weight.units, tiles = units / weight.units;
+  const int u = static_cast<int>(item % weight.units);
   Unit unit;
-  unit.load(weight.tiles + (first_tile * weight.units + item) * Unit::kBytes, lane);
-  std::uint32_t pairs[Unit::kTilesOfUnit][4];
-  unit.to_bf16(pairs);
-  const std::int64_t row = item / weight.units * 16 + lane / 4;
-  const std::int64_t column = item % weight.units * Unit::kTilesOfUnit * 16 + lane % 4 * 2;
+  unit.load(weight, weight.tiles + (first_tile + tile) * weight.row_bytes, u, lane);
+  const int column = u * Unit::kTilesOfUnit * 16 + lane % 4 * 2;
 #pragma unroll
-  for (int step = 0; step < Unit::kTilesOfUnit; ++step)
+  for (int i = 0; i < 4; ++i) {
+    const int upper = i % 2, r = lane / 4;
+    const std::int64_t row = weight.gated ? (upper * tiles + tile) * 8 + r : tile * 16 + upper * 8 + r;
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      *reinterpret_cast<std::uint32_t*>(out.data + (row + i % 2 * 8) * out.stride + column + step * 16 +
-                                        i / 2 * 8) = pairs[step][i];
+    for (int step = 0; step < Unit::kTilesOfUnit; ++step)
+      *reinterpret_cast<std::uint32_t*>(out.data + row * out.stride + column + step * 16 + i / 2 * 8) =
+          bf16_pair(unit.value(step, 2 * i), unit.value(step, 2 * i + 1));
+  }
 }
 
 /// One thread two neighbours; tokens in blockIdx.y.
@@ -42,32 +43,14 @@ __global__ void round_rows_kernel(Bf16Matrix out, DeviceRows x, const int2* step
   *reinterpret_cast<std::uint32_t*>(out.data + blockIdx.y * out.stride + pair * 2) = bf16_pair(low, high);
 }
 
-template <DType kType>
-void launch_unpack(cudaStream_t stream, Bf16Matrix out, const DeviceWeight& weight, std::int64_t first_row) {
-  const std::int64_t units = (out.rows + 15) / 16 * weight.units;
-  launch("unpack_kernel", unpack_kernel<kType>, blocks_for(units, kWarps), 32 * kWarps, 0, stream, out,
-         weight, first_row / 16, units);
-}
-
 }  // namespace
 
-void unpack_rows(cudaStream_t stream, Bf16Matrix out, const DeviceWeight& weight, std::int64_t first_row) {
-  switch (weight.dtype) {
-    case DType::kF32:
-      return launch_unpack<DType::kF32>(stream, out, weight, first_row);
-    case DType::kF16:
-      return launch_unpack<DType::kF16>(stream, out, weight, first_row);
-    case DType::kBF16:
-      return launch_unpack<DType::kBF16>(stream, out, weight, first_row);
-    case DType::kQ8_0:
-      return launch_unpack<DType::kQ8_0>(stream, out, weight, first_row);
-    case DType::kQ4_0:
-      return launch_unpack<DType::kQ4_0>(stream, out, weight, first_row);
-    case DType::kQ4_1:
-      return launch_unpack<DType::kQ4_1>(stream, out, weight, first_row);
-    default:
-      throw_bug("dtype", __FILE__, __LINE__, "a packed weight of an unknown dtype");
-  }
+void unpack_tiles(cudaStream_t stream, Bf16Matrix out, const DeviceWeight& weight, std::int64_t first_tile) {
+  const std::int64_t units = out.rows / 16 * weight.units;
+  for_weight_type(weight.dtype, [&]<DType kType>() {
+    launch("unpack_kernel", unpack_kernel<kType>, blocks_for(units, kWarps), 32 * kWarps, 0, stream, out,
+           weight, first_tile, units);
+  });
 }
 
 void round_rows(cudaStream_t stream, Bf16Matrix out, DeviceRows x, const DeviceWeight& weight) {

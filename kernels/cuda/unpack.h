@@ -16,9 +16,9 @@ struct Bf16Matrix {
 // Both fill rows of 16 * weight.step_count columns: the leaves of the weight one after the other, each filled
 // up with zeros to a multiple of 16, so that products of the two skip nothing and every leaf is aligned.
 
-/// out = the rows [first_row, first_row + out.rows) of a packed weight, rounded to bf16; first_row is a
-/// multiple of 16, and out has room for as many rows as fill the last tile.
-void unpack_rows(cudaStream_t stream, Bf16Matrix out, const DeviceWeight& weight, std::int64_t first_row);
+/// out = the out.rows rows, a multiple of 16, that lie in the tile rows from first_tile on, rounded to bf16;
+/// of gated weights all gates first, then what they are for. Rows beyond the weight's last hold anything.
+void unpack_tiles(cudaStream_t stream, Bf16Matrix out, const DeviceWeight& weight, std::int64_t first_tile);
 /// out [T, ...] = x [T, columns of the weight], rounded to bf16.
 void round_rows(cudaStream_t stream, Bf16Matrix out, DeviceRows x, const DeviceWeight& weight);
 

@@ -14,8 +14,9 @@
 namespace llm_tp::testing {
 namespace {
 
-constexpr DType kDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                             DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+constexpr DType kDTypes[] = {DType::kF32,     DType::kF16,      DType::kBF16,   DType::kQ8_0, DType::kQ4_0,
+                             DType::kQ4_1,    DType::kQ5_0,     DType::kQ4K,    DType::kQ5K,  DType::kQ6K,
+                             DType::kInt4G64, DType::kInt8G128, DType::kFp8G128};
 constexpr std::int64_t kMany = kLibraryTokens + 3;
 
 class CudaLibrary : public ::testing::Test {
@@ -46,10 +47,12 @@ std::vector<float> integers(std::int64_t count, int most) {
 }
 
 /// A weight [rows, cut.columns] of small integers in f32.
-std::unique_ptr<PackedWeight> pack_integers(DeviceBackend& ops, std::int64_t rows, LeafCut cut,
-                                            Range leaves) {
+std::unique_ptr<PackedWeight> pack_integers(DeviceBackend& ops, std::int64_t rows, LeafCut cut, Range leaves,
+                                            bool gated = false) {
   const Range columns = cut.columns_of(leaves);
-  return ops.pack({DType::kF32, rows, cut, leaves}, [&](Range wanted, std::byte* out) {
+  WeightSpec spec{DType::kF32, rows, cut, leaves};
+  spec.gated = gated;
+  return ops.pack(spec, [&](Range wanted, std::byte* out) {
     for (std::int64_t r = wanted.begin; r < wanted.end; ++r)
       for (std::int64_t c = columns.begin; c < columns.end; ++c, out += 4) {
         const auto number = static_cast<float>((r * 31 + c * 17) % 13 - 6);
@@ -60,13 +63,15 @@ std::unique_ptr<PackedWeight> pack_integers(DeviceBackend& ops, std::int64_t row
 
 TEST_F(CudaLibrary, UnpackedNumbersAreThoseOfTheWeightRoundedToBf16) {
   // Token t asks for column t alone, so products are the numbers themselves.
-  constexpr LeafCut cut{kMany / 32 * 32, 64, kMany / 64};
-  constexpr std::int64_t rows = 21;
-  std::vector<float> unit(static_cast<std::size_t>(kMany * cut.columns));
-  for (std::int64_t t = 0; t < cut.columns; ++t) unit[static_cast<std::size_t>(t * cut.columns + t)] = 1.0f;
+  constexpr std::int64_t rows = 21, columns = 256;
+  static_assert(columns < kMany);
+  std::vector<float> unit(static_cast<std::size_t>(kMany * columns));
+  for (std::int64_t t = 0; t < columns; ++t) unit[static_cast<std::size_t>(t * columns + t)] = 1.0f;
   CudaBackend library(0, 1, ManyTokensAs::kCublasLt);
   ReferenceBackend exact;
   for (const DType dtype : kDTypes) {
+    const std::int64_t leaf = std::max(block_elements(dtype), 64);
+    const LeafCut cut{columns, leaf, static_cast<int>(columns / leaf)};
     const RandomWeight weight(dtype, rows, cut, 5);
     const std::vector<float> want = product(exact, weight, {0, cut.leaves}, unit, kMany, rows);
     const std::vector<float> got = product(library, weight, {0, cut.leaves}, unit, kMany, rows);
@@ -130,30 +135,32 @@ TEST_F(CudaLibrary, ResultsMayLieAnywhere) {
   for (const std::int64_t first : {1, 2, 4, 48}) EXPECT_EQ(at_column(first), want) << first;
 }
 
-TEST_F(CudaLibrary, PiecesOfRowsMakeUpTheProductAndBiasIsAddedOnce) {
+TEST_F(CudaLibrary, PiecesOfAnyWeightMakeUpTheProductAndBiasIsAddedOnce) {
   constexpr LeafCut cut = LeafCut{96, 96, 1};
-  constexpr std::int64_t rows = 75;
+  constexpr std::int64_t rows = 74;  // 37 gates: no whole tile
   CudaBackend ops(0, 1);
   LibraryProducts pieces(ops.stream(), make_cublaslt_gemm(ops.stream()), 2 * 16 * 96 * 2),
       whole(ops.stream(), make_cublaslt_gemm(ops.stream()));
-  const auto packed = pack_integers(ops, rows, cut, {0, 1});
-  const auto& weight = static_cast<const CudaPackedWeight&>(*packed);
+  const auto packed = pack_integers(ops, rows, cut, {0, 1}),
+             of_gates = pack_integers(ops, rows, cut, {0, 1}, true);
   DeviceTensor x(ops, integers(kMany * 96, 5), kMany), bias(ops, integers(rows, 50), 1);
-  const auto with = [&](LibraryProducts& products, const float* added) {
+  const auto with = [&](LibraryProducts& products, const PackedWeight& weight, const float* added) {
     DeviceTensor out(ops, std::vector<float>(kMany * rows, -1.0f), kMany);
     const auto of = [](const DeviceTensor& t) {
       return DeviceRows{reinterpret_cast<float*>(t.view.data), t.view.row_stride, t.view.rows(),
                         t.view.columns()};
     };
-    products.linear(of(out), 0, of(x), weight, added);
+    products.linear(of(out), 0, of(x), static_cast<const CudaPackedWeight&>(weight), added);
     return out.take();
   };
   const auto* const numbers = reinterpret_cast<const float*>(bias.view.data);
-  std::vector<float> want = with(whole, nullptr);
-  EXPECT_EQ(bits_of(with(pieces, nullptr)), bits_of(want));
+  std::vector<float> want = with(whole, *packed, nullptr);
+  EXPECT_EQ(with(pieces, *packed, nullptr), want);
+  EXPECT_EQ(with(whole, *of_gates, nullptr), want);
   const std::vector<float> added = bias.take();
   for (std::size_t i = 0; i < want.size(); ++i) want[i] += added[i % rows];
-  EXPECT_EQ(bits_of(with(pieces, numbers)), bits_of(want));
+  EXPECT_EQ(with(pieces, *packed, numbers), want);
+  EXPECT_EQ(with(pieces, *of_gates, numbers), want);
 }
 
 TEST_F(CudaLibrary, UpTo256TokensAreOurOwn) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "tests/support/random_blocks.h"
 
 namespace llm_tp::testing {
 
@@ -52,18 +53,15 @@ class RandomWeight {
   RandomWeight(DType dtype, std::int64_t rows, LeafCut cut, unsigned seed)
       : dtype_(dtype), rows_(rows), cut_(cut) {
     std::mt19937 bits(seed);
-    const std::int64_t blocks = rows * cut.columns / block_elements(dtype);
-    for (std::int64_t b = 0; b < blocks; ++b) {
+    if (is_quantised(dtype)) bytes_ = random_blocks(dtype, rows * cut.columns, bits);
+    for (std::int64_t i = is_quantised(dtype) ? rows * cut.columns : 0; i < rows * cut.columns; ++i) {
       const float value = static_cast<float>(static_cast<int>(bits() % 2001) - 1000) / 1024.0f;
       if (dtype == DType::kF32) {
         append(value * 1.0001f);
       } else if (dtype == DType::kBF16) {
         append(f32_to_bf16(value));
       } else {
-        append(f32_to_f16(is_quantised(dtype) ? value / 64 : value));
-        if (dtype == DType::kQ4_1) append(f32_to_f16(-value / 8));
-        for (int i = 0; i < (dtype == DType::kF16 ? 0 : dtype == DType::kQ8_0 ? 32 : 16); ++i)
-          append(static_cast<std::uint8_t>(bits()));
+        append(f32_to_f16(value));
       }
     }
   }

@@ -4,7 +4,7 @@
 CASE  harbour   greedy ids of the reference on 1, 2 and 3 ranks, and the same logits to the bit for any ranks and chunks
       batch     a sequence is the same alone and among five, on any ranks
       golden    greedy ids of small models with uneven heads, biases and windows on 2 and 3 ranks
-      quantised q8_0, q4_0 and f16 weights: the same logits to the bit on 1 and 2 ranks
+      quantised weights of many formats: greedy ids of the reference, the same logits to the bit on any ranks
       sums      by NCCL and by way of the host: the same logits to the bit; NCCL's own sums: the same greedy ids
       products  numerics fast by cuBLASLt: near the invariant logits, the same bits in every run; refusals
       one       --only-rank on one GPU: the logits of the group to the bit; bench of one rank
@@ -264,6 +264,18 @@ def quantised():
     for dtype in ("q8_0", "q4_0", "f16"):
         expect_equal(f"{dtype}, 2 ranks: bits of the logits", logits(2, HARBOUR / "hf", text, "--dtype", dtype),
                      logits(1, HARBOUR / "hf", text, "--dtype", dtype))
+    checkpoints = pathlib.Path(SOURCES) / "tests/golden/quant"
+    for name in ("gguf_k/Q4_K_M.gguf", "gguf/Q5_0.gguf", "awq", "fp8_channel"):
+        model = checkpoints / name
+        if not model.exists():
+            print(f"SKIPPED: {name} is not there")
+            continue
+        reference = json.loads(((model.parent if model.is_file() else model) / "reference.json").read_text())
+        prompt, ids = reference["prompts"][1], (reference["files"][model.stem] if model.is_file() else reference)["greedy"][1]
+        expect_equal(f"{name}, 2 ranks: greedy ids", greedy(2, model, prompt, 6), ids[:6])
+        expect_equal(f"{name}, 3 ranks: bits of the logits", logits(3, model, prompt), logits(1, model, prompt))
+    ends("a format that GPUs do not hold", [ENGINE, "generate", "--model", checkpoints / "gptq_desc_act", "--prompt-tokens", "1", "--device", "cuda"],
+         78, "does not hold weights of type int4_columns", "--dtype")
 
 
 {"harbour": harbour, "batch": batch, "golden": golden, "quantised": quantised, "experts": experts, "sums": sums, "products": products, "one": one,

@@ -6,6 +6,7 @@
 
 #include "base/blocks/block.h"
 #include "linear_case.h"
+#include "tests/support/random_blocks.h"
 
 namespace llm_tp::testing {
 namespace {
@@ -19,11 +20,6 @@ constexpr DType kGrouped[] = {DType::kQ5_0,       DType::kQ5_1,    DType::kQ2K, 
 constexpr std::int64_t kColumns = 512, kRows = 19;  // no whole panel at the end
 constexpr int kColumnGroups = 5;
 
-bool is_int4(DType dtype) {
-  return dtype == DType::kInt4G32 || dtype == DType::kInt4G64 || dtype == DType::kInt4G128 ||
-         dtype == DType::kInt4Columns;
-}
-
 /// Random blocks whose factors are ordinary numbers.
 struct GroupedCase {
   DType dtype;
@@ -32,15 +28,10 @@ struct GroupedCase {
 
   explicit GroupedCase(DType type) : dtype(type) {
     std::mt19937 random(static_cast<unsigned>(type) + 1);
-    const auto bytes = static_cast<std::size_t>(block_bytes(type));
-    weights.resize(static_cast<std::size_t>(kRows * row_bytes(type, kColumns)));
-    for (std::byte& b : weights) b = static_cast<std::byte>(random());
-    const auto factor = [&] { return std::ldexp(1.0f + static_cast<float>(random() % 1024) / 1024, -4); };
-    for (std::size_t at = 0; at < weights.size(); at += bytes)
-      set_factors(weights.data() + at, random, factor);
+    weights = random_blocks(type, kRows * kColumns, random);
     for (std::int64_t k = 0; k < kColumns; ++k)
       group_of.push_back(static_cast<std::uint16_t>(random() % kColumnGroups));
-    if (has_column_scales(type)) share_factors(random, factor);
+    if (has_column_scales(type)) share_factors(random);
   }
 
   Block block(std::int64_t row, std::int64_t column) const {
@@ -68,51 +59,11 @@ struct GroupedCase {
   }
 
  private:
-  template <class Random, class Factor>
-  void set_factors(std::byte* at, Random& random, const Factor& factor) {
-    const auto half = [&](int i) {
-      const std::uint16_t bits = f32_to_f16(factor());
-      std::memcpy(at + i, &bits, 2);
-    };
-    switch (dtype) {
-      case DType::kQ2K:
-        return half(80), half(82);
-      case DType::kQ3K:
-        return half(108);
-      case DType::kQ6K:
-        return half(208);
-      case DType::kQ5_1:
-      case DType::kQ4K:
-      case DType::kQ5K:
-        return half(0), half(2);
-      case DType::kQ5_0:
-      case DType::kIQ4NL:
-      case DType::kIQ4XS:
-        return half(0);
-      case DType::kMXFP4:
-        at[0] = static_cast<std::byte>(118 + random() % 8);
-        return;
-      default:
-        break;
-    }
-    const float d = factor();
-    std::memcpy(at, &d, 4);
-    if (is_fp8(dtype)) {
-      for (int i = 4; i < block_bytes(dtype); ++i)
-        if ((at[i] & std::byte{0x7f}) == std::byte{0x7f}) at[i] = std::byte{0};  // NaN
-      return;
-    }
-    const auto offset = static_cast<std::int16_t>(is_int4(dtype) ? -static_cast<int>(random() % 17)
-                                                                 : 128 - static_cast<int>(random() % 257));
-    std::memcpy(at + 4, &offset, 2);
-    if (dtype == DType::kInt4Columns) at[6] &= std::byte{15};
-  }
-  template <class Random, class Factor>
-  void share_factors(Random& random, const Factor& factor) {
+  void share_factors(std::mt19937& random) {
     for (std::int64_t r = 0; r < kRows; ++r) {
       std::vector<std::array<std::byte, 256>> groups(kColumnGroups);
       for (int g = 0; g < kColumnGroups; ++g)
-        set_factors(groups[static_cast<std::size_t>(g)].data(), random, factor);
+        set_factors(dtype, groups[static_cast<std::size_t>(g)].data(), random);
       for (std::int64_t k = 0; k < kColumns; ++k)
         std::memcpy(weights.data() + (r * kColumns + k) * 7,
                     groups[group_of[static_cast<std::size_t>(k)]].data(), 6);
