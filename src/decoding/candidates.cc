@@ -10,30 +10,9 @@
 namespace llm_tp {
 namespace {
 
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 /// Nearly always the first hold what top-p and its like keep, and where a row is flat the second: to sort all
 /// of a large vocabulary costs as much as a decode step.
 constexpr std::int64_t kPrefixCandidates = 256, kFlatPrefixCandidates = 4096;
-
-float adjusted(float score, const Adjustment& a) {
-  switch (a.op) {
-    case Adjustment::Op::kAdd:
-      return score + a.value;
-    case Adjustment::Op::kPenalise:
-      return score < 0 ? score * a.value : score / a.value;
-    case Adjustment::Op::kGrow: {
-      // What was forbidden becomes not-a-number in Hugging Face's code, and its argmax takes that: an end id
-      // that grows wins over a minimal length. Finite here, so that sums stay sums.
-      constexpr float kLargest = std::numeric_limits<float>::max();
-      const float grown = score + std::abs(score) * a.value;
-      return grown <= kLargest ? grown : kLargest;
-    }
-    case Adjustment::Op::kSet:
-    case Adjustment::Op::kForbidAll:
-      break;
-  }
-  return a.value;
-}
 
 void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
                 std::span<const std::uint32_t> words) {
@@ -42,7 +21,7 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
     for (std::size_t i = 0; i < scores.size(); ++i) {
       const std::uint32_t id = begin + static_cast<std::uint32_t>(i);
       const bool allowed = id / 32 < words.size() && (words[id / 32] >> (id % 32) & 1u) != 0;
-      scores[i] = allowed ? scores[i] : kForbidden;
+      scores[i] = allowed ? scores[i] : kForbiddenScore;
     }
     return;
   }
@@ -50,15 +29,16 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
   auto at = std::lower_bound(words.begin(), words.end(), begin);
   const auto end = std::lower_bound(at, words.end(), static_cast<std::uint32_t>(vocabulary.end));
   if (kind == MaskKind::kForbidden) {
-    for (; at != end; ++at) scores[*at - begin] = kForbidden;
+    for (; at != end; ++at) scores[*at - begin] = kForbiddenScore;
     return;
   }
   std::size_t next = 0;
   for (; at != end; ++at) {
-    std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.begin() + (*at - begin), kForbidden);
+    std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.begin() + (*at - begin),
+              kForbiddenScore);
     next = *at - begin + 1;
   }
-  std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.end(), kForbidden);
+  std::fill(scores.begin() + static_cast<std::ptrdiff_t>(next), scores.end(), kForbiddenScore);
 }
 
 /// The Gumbel maximum over the part's tokens. A key is above `best` only where -log(u) < e^(score/T - best),
@@ -66,10 +46,10 @@ void apply_mask(std::span<float> scores, Range vocabulary, MaskKind kind,
 void draw(RowCandidates& found, std::span<const float> scores, TokenId first, const RowRequest& request) {
   const double scale = 1.0 / request.sampling.temperature;
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] == kForbidden) continue;
+    if (scores[i] == kForbiddenScore) continue;
     const auto id = first + static_cast<TokenId>(i);
     const double tempered = scores[i] * scale;
-    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, id);
+    const GumbelDraw draw(request.draws(), id);
     if (found.drawn.id >= 0 && draw.cannot_reach(found.drawn_key - tempered)) continue;
     const double key = tempered + draw.value();
     if (found.drawn.id < 0 || key > found.drawn_key) found.drawn = {id, scores[i], 0}, found.drawn_key = key;
@@ -77,6 +57,10 @@ void draw(RowCandidates& found, std::span<const float> scores, TokenId first, co
 }
 
 }  // namespace
+
+double gumbel_key(const RowRequest& request, TokenId id, float score) noexcept {
+  return score * (1.0 / request.sampling.temperature) + GumbelDraw(request.draws(), id).value();
+}
 
 std::int64_t candidates_in_round(const RowRequest& request, int round) noexcept {
   if (request.whole == WholeKind::kScores) return kAllCandidates;
@@ -109,7 +93,7 @@ void CandidateFinder::adjust(Range part, std::span<const float> logits, const Sc
     for (float& score : scores_) score = static_cast<float>(score - normaliser);
   for (const Adjustment& a : list.adjustments_of(request)) {
     if (a.op == Adjustment::Op::kForbidAll) {
-      std::fill(scores_.begin(), scores_.end(), kForbidden);
+      std::fill(scores_.begin(), scores_.end(), kForbiddenScore);
     } else if (part.contains(a.id)) {
       float& score = scores_[static_cast<std::size_t>(a.id - part.begin)];
       score = adjusted(score, a);
@@ -135,17 +119,13 @@ RowCandidates CandidateFinder::read(Range part, std::span<const float> logits, c
     adjust(part, logits, list, request, normaliser);
     scores = scores_;
   }
-  const SamplingSettings& sampling = request.sampling;
-  const float scale = sampling.samples() ? 1.0f / sampling.temperature : 1.0f;
-  const bool wants_sums =
-      sampling.samples() || sampling.renormalise != 0 || (request.candidates > 0 && request.normalised == 0);
-  if (wants_sums && !request.samples_freely() && (request.adjusts() || scale != 1.0f))
-    found.score_sums = sums(scores, scale);
+  if (const float scale = request.score_sum_scale(); scale > 0) found.score_sums = sums(scores, scale);
   if (request.samples_freely()) {
     draw(found, scores, first, request);
   } else {
     found.best = best_of(scores, first, most);
-    found.all = found.best.size() == scores.size();
+    while (!found.best.empty() && found.best.back().score == kForbiddenScore) found.best.pop_back();
+    found.all = std::ssize(found.best) < most || found.best.size() == scores.size();
   }
   const auto logit_of = [&](Candidate& c) {
     if (c.id >= 0) c.logit = logits[static_cast<std::size_t>(c.id - first)];

@@ -13,8 +13,8 @@ namespace llm_tp {
 
 /// What is known of one scored row from one part of the vocabulary.
 struct RowCandidates {
-  std::vector<Candidate> best;     // by score, with every tie of the last one
-  bool all = false;                // best holds all of the part's rows
+  std::vector<Candidate> best;     // by score, with every tie of the last one, without forbidden ones
+  bool all = false;                // best holds every token of the part that is allowed, for sure
   std::vector<Candidate> top;      // RowRequest::best of them, by logit
   std::vector<ExpSum> logit_sums;  // a run of `rows_per_sum` each, of the model's logits
   std::vector<ExpSum> score_sums;  // of scores / temperature, where they are needed and differ
@@ -43,6 +43,9 @@ class CandidateFinder {
   std::int64_t rows_per_sum_;
   std::vector<float> scores_;
 };
+
+/// score / temperature + gumbel, of which the largest is drawn.
+double gumbel_key(const RowRequest& request, TokenId id, float score) noexcept;
 
 inline constexpr std::int64_t kAllCandidates = std::numeric_limits<std::int64_t>::max();
 

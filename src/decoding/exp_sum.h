@@ -1,16 +1,9 @@
 #pragma once
 #include <span>
 
-namespace llm_tp {
+#include "base/scores.h"
 
-/// Sum of exp((score - maximum) * scale) over one fixed run of vocabulary rows: parts of a log-sum-exp that
-/// are merged in the order of the runs, so that the result does not depend on how the vocabulary is spread
-/// over ranks.
-struct ExpSum {
-  double maximum = 0;   // largest score of the run, not scaled; minus infinity where all are forbidden
-  double sum = 0;       // of e = exp((score - maximum) * scale)
-  double weighted = 0;  // of e * (score - maximum) * scale: for the entropy
-};
+namespace llm_tp {
 
 /// Minus infinity for an empty list.
 float largest_of(std::span<const float> scores);

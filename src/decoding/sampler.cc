@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "decoding/counter_rng.h"
 #include "decoding/truncation.h"
 
 namespace llm_tp {
@@ -30,7 +29,7 @@ CandidateList merge_candidates(std::span<const RowCandidates> ranks) {
     std::inplace_merge(list.sorted.begin(), list.sorted.begin() + middle, list.sorted.end(), comes_before);
     if (!r.all && !r.best.empty()) bound = std::max(bound, r.best.back().score);
   }
-  list.complete = std::isinf(bound);  // a rank whose last one is forbidden kept only forbidden ones back
+  list.complete = std::isinf(bound);
   const auto end = std::find_if(list.sorted.begin(), list.sorted.end(),
                                 [&](const Candidate& c) { return c.score < bound || std::isinf(c.score); });
   list.sorted.erase(end, list.sorted.end());
@@ -41,8 +40,7 @@ Candidate gumbel_maximum(const std::vector<Candidate>& list, const RowRequest& r
   Candidate chosen;
   double best = -kInfinity;
   for (const Candidate& c : list) {
-    const GumbelDraw draw(request.sampling.seed, request.sequence, request.position, c.id);
-    const double key = c.score * (1.0 / request.sampling.temperature) + draw.value();
+    const double key = gumbel_key(request, c.id, c.score);
     if (key > best || (key == best && c.id < chosen.id)) chosen = c, best = key;
   }
   return chosen;

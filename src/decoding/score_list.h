@@ -5,33 +5,11 @@
 #include <vector>
 
 #include "base/byte_stream.h"
-#include "base/ids.h"
+#include "base/philox.h"
+#include "base/scores.h"
 #include "decoding/settings.h"
 
 namespace llm_tp {
-
-/// One step of the processors on the score of one token. Applied in the order of the list by the rank that
-/// owns the token, so the result does not depend on how the vocabulary is spread.
-struct Adjustment {
-  enum class Op : std::int32_t {
-    kAdd,        // score + value
-    kPenalise,   // score < 0 ? score * value : score / value
-    kSet,        // value
-    kGrow,       // score + |score| * value
-    kForbidAll,  // every token: minus infinity; id is not read
-  };
-  TokenId id = 0;
-  Op op = Op::kAdd;
-  float value = 0;
-};
-
-/// Which tokens a grammar allows.
-enum class MaskKind : std::int32_t {
-  kNone,
-  kBits,       // bit id % 32 of word id / 32: 1 is allowed
-  kAllowed,    // ascending ids
-  kForbidden,  // ascending ids
-};
 
 enum class WholeKind : std::int32_t { kNone, kLogits, kScores };
 
@@ -57,6 +35,14 @@ struct RowRequest {
     return candidates == 0 && sampling.samples() && !sampling.truncates() && whole != WholeKind::kScores;
   }
   bool adjusts() const noexcept { return adjustments > 0 || mask != MaskKind::kNone || normalised != 0; }
+  DrawStream draws() const noexcept { return {sampling.seed, sequence, position}; }
+  /// Of the sums of processed scores, where such are needed and are not the logits' own; else 0.
+  float score_sum_scale() const noexcept {
+    const float scale = sampling.samples() ? 1.0f / sampling.temperature : 1.0f;
+    const bool needed =
+        sampling.samples() || sampling.renormalise != 0 || (candidates > 0 && normalised == 0);
+    return needed && !samples_freely() && (adjusts() || scale != 1.0f) ? scale : 0.0f;
+  }
 };
 
 /// The rows of a step that are scored, ascending by row, and what is done to their scores.

@@ -193,7 +193,7 @@ RC_GTEST_PROP(ExpSum, IsTheSumInDouble, ()) {
 
 RC_GTEST_PROP(GumbelDraw, TheShortTestIsNeverWrong, (std::uint64_t seed)) {
   for (TokenId id = 0; id < 50; ++id) {
-    const GumbelDraw draw(seed, 1, 2, id);
+    const GumbelDraw draw({seed, 1, 2}, id);
     for (const double bound : {-1.0, 0.01, 0.5, 1.0, 2.0, 5.0, 12.0})
       RC_ASSERT(!draw.cannot_reach(bound) || draw.value() < bound);
   }
