@@ -56,6 +56,7 @@ class CheckingBackend : public DeviceBackend {
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override {
     ops_.copy_pages(cache, from, to);
   }
+  ScoreReader* score_reader() noexcept override { return ops_.score_reader(); }
 
  private:
   void look_at(const char* op, TensorView result);

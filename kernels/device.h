@@ -15,6 +15,8 @@
 
 namespace llm_tp {
 
+class ScoreReader;
+
 /// Memory of a device, zeroed, 64-byte aligned. Freed with the handle.
 class DeviceBuffer {
  public:
@@ -148,6 +150,8 @@ struct StepLimits {
   std::int64_t positions = 0;         // of a sequence
   std::int64_t listed_rows = 0;       // numbers of rows that gather_rows() and add_rows() get
   std::int64_t host_bytes = 0;        // that on_host() is asked for at a time
+  std::int64_t vocabulary_rows = 0;   // of this rank, whose scores are read; run: of ScoreReader::read()
+  std::int64_t vocabulary_run = 0;
 };
 
 /// How products with quantised weights treat the activations: rounded to 8 bits a block of 32, or exact.
@@ -255,6 +259,9 @@ class DeviceBackend {
                         std::span<const float> weights) = 0;
   /// Copies `count` whole pages, all layers: to[i] = from[i]; the lists are disjoint.
   virtual void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) = 0;
+
+  /// Reads scores where they lie; null where the device's memory is the host's, whose threads read them.
+  virtual ScoreReader* score_reader() noexcept { return nullptr; }
 
   /// Runs body(), a part of every step of a model: calls of ops that give back nothing to the host, that are
   /// the same for the same caches and number of rows, and whose tensors lie where they always lie. A device

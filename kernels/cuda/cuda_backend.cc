@@ -55,7 +55,8 @@ CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_toke
       tokens_(stream_->get(), pipe_),
       row_numbers_(stream_->get(), pipe_),
       row_weights_(stream_->get(), pipe_),
-      copies_(stream_->get(), pipe_) {
+      copies_(stream_->get(), pipe_),
+      score_reader_(*stream_, pipe_, wait_) {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   if (properties.major < 8)
@@ -336,6 +337,7 @@ void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> 
   tokens_.reserve(size(limits.rows) * sizeof(TokenId));
   row_numbers_.reserve(size(limits.listed_rows) * sizeof(std::int32_t));
   row_weights_.reserve(size(limits.listed_rows) * sizeof(float));
+  if (limits.vocabulary_rows > 0) score_reader_.reserve(limits.vocabulary_rows, limits.vocabulary_run);
   for (const CacheBatch& at : caches) {
     const auto& cache = own(*at.cache);
     if (cache.shape().kv_heads == 0) continue;

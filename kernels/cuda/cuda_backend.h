@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_score_reader.h"
 #include "kernels/cuda/device_factory.h"
 #include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/handles.h"
@@ -76,6 +77,7 @@ class CudaBackend : public DeviceBackend {
   void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
                 std::span<const float> weights) override;
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
+  ScoreReader* score_reader() noexcept override { return &score_reader_; }
   void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) override;
   void reserve(const StepLimits& limits, std::span<const CacheBatch> caches) override;
   void expect_no_more_memory() override { DeviceLog::of_this_thread().expect_no_more(); }
@@ -106,6 +108,7 @@ class CudaBackend : public DeviceBackend {
   std::vector<DeviceWeight> weights_;  // that were packed: what an operand may be for
   StepTable tokens_, row_numbers_, row_weights_, copies_;
   std::optional<LibraryProducts> library_;
+  CudaScoreReader score_reader_;
   std::optional<GraphCache> graphs_;
 };
 

@@ -7,48 +7,24 @@
 #include <utility>
 
 #include "base/byte_stream.h"
-#include "model/shard_plan.h"
 
 namespace llm_tp {
 
-namespace {
-
-/// Cuts a rank's vocabulary into at most `parts` of whole units.
-std::vector<Range> cut(Range rows, std::int64_t unit, std::int64_t parts) {
-  const std::int64_t units = (rows.size() + unit - 1) / unit;
-  parts = std::clamp<std::int64_t>(units, 1, parts);
-  std::vector<Range> result;
-  for (std::int64_t p = 0; p < parts; ++p)
-    result.push_back({rows.begin + units * p / parts * unit,
-                      std::min(rows.end, rows.begin + units * (p + 1) / parts * unit)});
-  return result;
-}
-
-}  // namespace
-
 RowScorer::RowScorer(DeviceBackend& ops, Communicator& ranks, ControlChannel& control, RankBook& book,
                      Range vocabulary_rows, std::int64_t vocabulary)
-    : ops_(ops),
-      ranks_(ranks),
+    : ranks_(ranks),
       control_(control),
       book_(book),
-      rows_(vocabulary_rows),
       vocabulary_(vocabulary),
-      finders_(static_cast<std::size_t>(ops.host_threads()), CandidateFinder(vocabulary_unit(vocabulary))) {}
+      part_(ops, vocabulary_rows, vocabulary) {}
 
 /// Log-sum-exp of the logits of those rows whose processors work on log-probabilities: all ranks need it
 /// before they can apply them.
-std::vector<double> RowScorer::normalisers(std::span<const RowRequest> requests, const LogitsOf& logits_of) {
+std::vector<double> RowScorer::normalisers(std::span<const RowRequest> requests, const LogitRows& logits) {
   std::vector<double> values(requests.size(), 0.0);
   if (std::none_of(requests.begin(), requests.end(), [](const RowRequest& r) { return r.normalised != 0; }))
     return values;
-  std::vector<std::vector<ExpSum>> sums(requests.size());
-  ops_.run_on_host(static_cast<int>(requests.size()), [&](int i, int thread) {
-    const RowRequest& r = requests[static_cast<std::size_t>(i)];
-    if (r.normalised != 0)
-      sums[static_cast<std::size_t>(i)] =
-          finders_[static_cast<std::size_t>(thread)].sums(logits_of(r.row), 1.0f);
-  });
+  const std::vector<std::vector<ExpSum>> sums = part_.sums(requests, logits);
   ByteWriter mine;
   for (std::size_t i = 0; i < requests.size(); ++i)
     if (requests[i].normalised != 0) mine.list(sums[i]);
@@ -70,14 +46,14 @@ std::vector<double> RowScorer::normalisers(std::span<const RowRequest> requests,
 }
 
 std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin, std::size_t end,
-                                        const LogitsOf& logits_of) {
+                                        const LogitRows& logits) {
   const auto requests = std::span(list.rows).subspan(begin, end - begin);
-  const std::vector<double> normaliser = normalisers(requests, logits_of);
+  const std::vector<double> normaliser = normalisers(requests, logits);
   std::vector<RowResult> results(ranks_.rank() == 0 ? requests.size() : 0);
   std::vector<std::uint32_t> open(requests.size());
   std::iota(open.begin(), open.end(), 0u);
   for (int round = 0; !open.empty(); ++round) {
-    auto gathered = gather(read(list, requests, open, normaliser, round, logits_of));
+    auto gathered = gather(part_.read(list, requests, open, normaliser, round, logits));
     const bool last = std::none_of(open.begin(), open.end(), [&](std::uint32_t i) {
       return may_need_another_round(requests[i], round);
     });
@@ -87,30 +63,6 @@ std::vector<RowResult> RowScorer::score(const ScoreList& list, std::size_t begin
     open = broadcast(std::move(undecided));
   }
   return results;
-}
-
-/// What this rank's threads find in the open rows: of each all its parts, one after the other. To choose() a
-/// part is what another rank's candidates are, so the outcome does not depend on their number.
-std::vector<RowCandidates> RowScorer::read(const ScoreList& list, std::span<const RowRequest> requests,
-                                           std::span<const std::uint32_t> open,
-                                           std::span<const double> normaliser, int round,
-                                           const LogitsOf& logits_of) {
-  constexpr std::int64_t kMostParts = 8;  // every part sends as many candidates as a rank would
-  const std::int64_t threads = ops_.host_threads(), rows = std::ssize(open);
-  const auto parts =
-      cut(rows_, vocabulary_unit(vocabulary_), std::clamp<std::int64_t>(threads / rows, 1, kMostParts));
-  std::vector<RowCandidates> found(open.size() * parts.size());
-  ops_.run_on_host(static_cast<int>(found.size()), [&](int item, int thread) {
-    const auto at = static_cast<std::size_t>(item);
-    const std::uint32_t i = open[at / parts.size()];
-    const Range part = parts[at % parts.size()];
-    const auto logits = logits_of(requests[i].row)
-                            .subspan(static_cast<std::size_t>(part.begin - rows_.begin),
-                                     static_cast<std::size_t>(part.size()));
-    found[at] = finders_[static_cast<std::size_t>(thread)].read(
-        part, logits, list, requests[i], normaliser[i], candidates_in_round(requests[i], round));
-  });
-  return found;
 }
 
 std::vector<std::vector<RowCandidates>> RowScorer::gather(const std::vector<RowCandidates>& mine) {

@@ -85,9 +85,9 @@ StepRunner::StepRunner(std::vector<ModelWithCaches> models, DeviceBackend& ops, 
 void StepRunner::warm_up(std::int64_t most_rows) {
   constexpr std::int64_t kSeveral = Decoder::kScoredRows + 1;  // kernels for few rows end before
   try {
-    for (const ModelWithCaches& at : models_)
+    for (std::size_t slot = 0; slot < models_.size(); ++slot)
       for (const std::int64_t rows : {std::int64_t{1}, kSeveral})
-        if (rows <= most_rows) warm_up(at, rows);
+        if (rows <= most_rows) warm_up(slot, rows);
     ops_.synchronize();
   } catch (const DeviceError& error) {
     throw DeviceError(error.code(), std::string("warm-up: ") + error.what());
@@ -95,7 +95,8 @@ void StepRunner::warm_up(std::int64_t most_rows) {
   ops_.expect_no_more_memory();
 }
 
-void StepRunner::warm_up(const ModelWithCaches& at, std::int64_t rows) {
+void StepRunner::warm_up(std::size_t slot, std::int64_t rows) {
+  const ModelWithCaches& at = models_[slot];
   const std::vector<TokenId> tokens(static_cast<std::size_t>(rows));
   std::vector<std::int32_t> positions(tokens.size());
   std::iota(positions.begin(), positions.end(), 0);
@@ -112,8 +113,10 @@ void StepRunner::warm_up(const ModelWithCaches& at, std::int64_t rows) {
     kv.push_back({at.caches[c], {tokens, positions, {&slices[c], 1}}});
   }
   at.model->forward(kv);
-  const std::int32_t last = positions.back();
-  at.model->logits({&last, 1});
+  ScoreList list;
+  list.rows.emplace_back().row = positions.back();
+  const std::span last(&positions.back(), 1);
+  scorers_[slot].score(list, 0, 1, {at.model->head(at.model->final_states(last)), last});
 }
 
 std::vector<RowResult> StepRunner::run(const StepPlan& plan) {
@@ -173,10 +176,7 @@ std::vector<RowResult> StepRunner::score(const ModelWithCaches& at, RowScorer& s
       std::any_of(requests.begin(), requests.end(), [](const RowRequest& r) { return r.scored != 0; });
   std::vector<RowResult> results;
   if (any_scored) {
-    const TensorView logits = at.model->head(states);
-    results = scorer.score(plan.score, begin, end, [&](std::int32_t row) {
-      return std::span<const float>(logits.row(index_of(row)), static_cast<std::size_t>(logits.columns()));
-    });
+    results = scorer.score(plan.score, begin, end, {at.model->head(states), rows});
   } else if (ranks_.rank() == 0) {
     results.resize(requests.size());
   }

@@ -39,7 +39,7 @@ class StepRunner {
   std::string device() const { return ops_.description(); }
 
  private:
-  void warm_up(const ModelWithCaches& at, std::int64_t rows);
+  void warm_up(std::size_t slot, std::int64_t rows);
   std::vector<RowResult> run_model(const StepPlan& plan);
   std::vector<RowResult> score(const ModelWithCaches& at, RowScorer& scorer, const StepPlan& plan,
                                std::size_t begin, std::size_t end);

@@ -86,6 +86,8 @@ void Decoder::reserve(std::span<KvCache* const> caches, std::int64_t slices, std
   if (!ranks_.queues_on_device())
     bytes =
         std::max({bytes, workspace_.roots.bytes(), workspace_.summed.bytes(), workspace_.squares.bytes()});
+  limits.vocabulary_rows = share_.vocab_rows.size();
+  limits.vocabulary_run = vocabulary_unit(shape_.vocabulary);
   limits.host_bytes = static_cast<std::int64_t>(bytes);
   std::vector<CacheBatch> batches;
   for (std::size_t g = 0; g < caches.size(); ++g)
@@ -139,7 +141,7 @@ TensorView Decoder::head(TensorView states) {
     if (shape_.logit_scale != 1) ops_.scale(out, static_cast<float>(shape_.logit_scale));
     if (shape_.logit_cap > 0) ops_.soft_cap(out, static_cast<float>(shape_.logit_cap));
   }
-  return ops_.on_host(out);
+  return out;
 }
 
 }  // namespace llm_tp

@@ -32,11 +32,11 @@ class Decoder {
   void forward(std::span<const KvStep> kv, std::span<const AdapterRows> adapters = {});
   /// Logits [S, this rank's vocabulary rows] of S <= kScoredRows rows of the last forward(), in host memory.
   /// Valid until the next call.
-  TensorView logits(std::span<const std::int32_t> rows) { return head(final_states(rows)); }
+  TensorView logits(std::span<const std::int32_t> rows) { return ops_.on_host(head(final_states(rows))); }
   /// The last layer's output after the final norm, [S,H], of S <= kScoredRows rows of the last forward();
   /// whole on every rank, in device memory. Valid until the next call.
   TensorView final_states(std::span<const std::int32_t> rows);
-  /// Logits of what final_states() gave, in host memory.
+  /// Logits of what final_states() gave, in device memory. Valid until the next call.
   TensorView head(TensorView states);
 
   const RankShare& share() const noexcept { return share_; }

@@ -128,9 +128,10 @@ std::vector<RowResult> over_ranks(const std::vector<float>& scores, const Settin
     CpuBackend ops({.threads = 2});
     RankBook book(ranks, 0);
     RowScorer scorer(ops, ranks, control, book, rows, vocabulary);
-    const std::span<const float> part = std::span(scores).subspan(static_cast<std::size_t>(rows.begin),
-                                                                  static_cast<std::size_t>(rows.size()));
-    auto got = scorer.score(list, 0, list.rows.size(), [&](std::int32_t) { return part; });
+    std::vector<float> part(scores.begin() + rows.begin, scores.begin() + rows.end);
+    const std::vector<std::int32_t> row{0};
+    auto got =
+        scorer.score(list, 0, list.rows.size(), {TensorView::matrix(part.data(), 1, rows.size()), row});
     if (ranks.rank() == 0) results = std::move(got);
   });
   return results;

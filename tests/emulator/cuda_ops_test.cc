@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/rank_sums.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/score_reader.h"
 #include "virtual_ranks.h"
 #ifndef LLM_TP_REAL_GPU
 #include "emulator/block_runner.h"
@@ -392,6 +393,8 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
     c.run(cuda, c.tokens - 1);
   }
   for (const auto& op : small_ops()) op.run(cuda);
+  cuda.score_reader()->read(DeviceTensor(cuda, std::vector<float>(16), 1).view, {0, 16}, 16,
+                            std::vector<RowQuestion>(1));
   DeviceTensor row(cuda, std::vector<float>(32), 1);
   DeviceTensor h(cuda, std::vector<float>(32), 1), normed(cuda, std::vector<float>(32), 1);
   cuda.add_norm(normed.view, h.view, row.view, {}, 1.0f, h.vector(), 1e-5f);

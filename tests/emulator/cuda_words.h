@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <span>
 #include <tuple>
@@ -45,6 +46,10 @@ inline int __any_sync(std::uint32_t mask, int predicate, llm_tp::emulator::Site 
   llm_tp::emulator::VoteLane mine{predicate != 0, 0};
   llm_tp::emulator::meet(llm_tp::emulator::WarpOp::kVote, mask, &mine, llm_tp::emulator::vote, site);
   return mine.result != 0;
+}
+
+inline int atomicAdd(int* at, int more) {
+  return std::atomic_ref(*at).fetch_add(more, std::memory_order_relaxed);
 }
 
 // A launch with more threads than a kernel's bound is left to the real device.

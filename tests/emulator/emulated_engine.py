@@ -85,12 +85,15 @@ def harbour():
 
 
 def batch():
-    def choices(ranks, n):
+    def choices(ranks, n, *sampling):
         return run(ranks, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352,451", "--max-tokens", 6,
-                   "--temperature", "0.9", "--top-p", "1", "--seed", "3", "--logprobs", "2", "--n", n)["choices"]
-    five = choices(1, 5)
-    expect_equal("one of five", choices(1, 1)[0], five[0])
-    expect_equal("five on two ranks", choices(2, 5), five)
+                   "--temperature", "0.9", "--seed", "3", "--logprobs", "2", "--n", n, *sampling)["choices"]
+    free = ("--top-p", "1")
+    five = choices(1, 5, *free)
+    expect_equal("one of five", choices(1, 1, *free)[0], five[0])
+    expect_equal("five on two ranks", choices(2, 5, *free), five)
+    limited = ("--top-p", "0.95", "--repetition-penalty", "1.3", "--frequency-penalty", "0.5", "--logit-bias", "5:1.5,7:-100", "--regex", "[a-z]+")
+    expect_equal("limited ones on three ranks", choices(3, 2, *limited), choices(1, 2, *limited))
 
 
 def golden():

@@ -55,11 +55,14 @@ std::vector<RowResult> score_with(int threads, const ScoreList& list) {
   CpuBackend ops({.threads = threads, .oversubscribed = true});
   RankBook book(ranks, 0);
   RowScorer scorer(ops, ranks, control, book, {0, kVocabulary}, kVocabulary);
-  std::vector<std::vector<float>> rows;
-  for (std::uint32_t row = 0; row < 8; ++row) rows.push_back(random_row(row));
-  return scorer.score(list, 0, list.rows.size(), [&](std::int32_t row) {
-    return std::span<const float>(rows[static_cast<std::size_t>(row)]);
-  });
+  std::vector<float> logits;
+  const std::vector<std::int32_t> rows{0, 1, 2, 3, 4, 5, 6, 7};
+  for (const std::int32_t row : rows) {
+    const std::vector<float> more = random_row(static_cast<std::uint32_t>(row));
+    logits.insert(logits.end(), more.begin(), more.end());
+  }
+  return scorer.score(list, 0, list.rows.size(),
+                      {TensorView::matrix(logits.data(), std::ssize(rows), kVocabulary), rows});
 }
 
 void expect_same(const RowResult& got, const RowResult& want) {

@@ -36,7 +36,8 @@ WANTED = {
     r"attend_kernel<\d+>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
-    r"(rms_norm|add_norm|head_squares|prepare_heads)_kernel": ["SHFL"],
+    r"(rms_norm|add_norm|head_squares|prepare_heads|score_runs)_kernel": ["SHFL"],
+    r"pick_candidates_kernel": ["SHFL", "BAR"],
     r"peer_sum_(whole|slices)_kernel<float4>": ["LDG128", "STG128", "BAR"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
