@@ -8,10 +8,13 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <span>
+#include <tuple>
 
 #include "base/error.h"
+#include "engine/part_reader.h"
 #include "weights/block_formats.h"
 
 namespace llm_tp {
@@ -69,6 +72,7 @@ class KernelBench {
       time_attention(tokens);
       time_small(tokens);
     }
+    for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{64}}) time_scores(rows);
     times.kernels = std::move(times_);
     return times;
   }
@@ -253,6 +257,33 @@ class KernelBench {
     if (columns > 0)
       time("SiLU, multiply", text + std::to_string(columns), 3 * tokens * columns * 4, 0,
            [&](std::int64_t) { ops_.silu_mul(output(tokens, columns), input(tokens, 2 * columns)); });
+  }
+
+  /// What a step finds in its rows of logits, a request each: greedily, in a draw of all tokens, and for the
+  /// first round of top-p.
+  void time_scores(std::int64_t rows) {
+    const std::int64_t columns = share().vocab_rows.size();
+    if (columns == 0) return;
+    PartReader reader(ops_, share().vocab_rows, shape_.vocabulary);
+    std::vector<std::int32_t> numbers(static_cast<std::size_t>(rows));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    const std::vector<std::uint32_t> open(numbers.begin(), numbers.end());
+    const std::vector<double> normaliser(numbers.size());
+    for (const auto& [what, temperature, top_p] :
+         {std::tuple{"greedy", 0.0f, 1.0f}, std::tuple{"a draw", 1.0f, 1.0f},
+          std::tuple{"top-p", 1.0f, 0.9f}}) {
+      ScoreList list;
+      for (const std::int32_t row : numbers) {
+        RowRequest& request = list.rows.emplace_back();
+        request.row = row;
+        request.sampling.temperature = temperature;
+        request.sampling.top_p = top_p;
+      }
+      time(std::string("scores, ") + what, std::to_string(rows) + " x " + std::to_string(columns),
+           rows * columns * 4, 0, [&](std::int64_t) {
+             reader.read(list, list.rows, open, normaliser, 0, {input(rows, columns), numbers});
+           });
+    }
   }
 
   DeviceBackend& ops_;

@@ -30,7 +30,8 @@ struct KernelBenchOptions {
   std::int64_t repetitions = 5;
 };
 
-/// Times the kernels of one layer and of the LM head for 1 token, 16 and options.tokens of them: those of
+/// Times the kernels of one layer and of the LM head for 1 token, 16 and options.tokens of them, and what is
+/// found in 1 and 64 rows of logits: those of
 /// rank 0 of `world`. Weights and activations are random; every call takes other memory than the one before,
 /// until more than the last-level cache holds was used. Errors: kUsage for rows that the dtype's blocks do
 /// not divide; those of the backend.

@@ -188,8 +188,9 @@ TEST(Json, BenchKernelsCountsBytesAndFlop) {
   }
   EXPECT_EQ(found, 1);
   EXPECT_DOUBLE_EQ(fastest, best);
-  for (const char* op : {"q, k, v", "attention output", "gate, up", "down", "LM head", "attention", "RMSNorm",
-                         "add", "RoPE", "SiLU, multiply", "write keys, values"})
+  for (const char* op :
+       {"q, k, v", "attention output", "gate, up", "down", "LM head", "attention", "RMSNorm", "add", "RoPE",
+        "SiLU, multiply", "write keys, values", "scores, greedy", "scores, a draw", "scores, top-p"})
     EXPECT_EQ(ops.count(op), 1u) << op;
 }
 
