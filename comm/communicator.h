@@ -6,6 +6,7 @@
 
 #include "base/sum_tree.h"
 #include "base/tensor.h"
+#include "kernels/device.h"
 
 namespace llm_tp {
 
@@ -52,6 +53,12 @@ class Communicator {
   /// this rank's roots (R = parts.roots_of_rank(rank()), 0 allowed). Bits do not depend on the number of
   /// ranks. mine may be overwritten; out must not alias it.
   virtual void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) = 0;
+
+  /// ops.add_norm(norm, x) with x = sum_tree(room, mine, parts), with the same bits; in fewer passes where
+  /// that can be. room [T,N] may be left as it was. ops: of the tensors' device, or what looks at its
+  /// results, which then sees them all.
+  virtual void sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room, TensorView mine,
+                            const TreeParts& parts);
 
   /// out [T,N] f32 on every rank = the rows of the one rank that owns each: row t comes from rank owners[t].
   /// mine [T,N]: rows of other owners are ignored. Used for the embedding, whose rows are split. out may

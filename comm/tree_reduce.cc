@@ -40,6 +40,12 @@ TreeParts::TreeParts(std::vector<Range> leaf_runs) {
   additions_ = additions_above(roots);
 }
 
+void Communicator::sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room,
+                                TensorView mine, const TreeParts& parts) {
+  sum_tree(room, mine, parts);
+  ops.add_norm(norm, room);
+}
+
 void evaluate_tree(std::span<const TreeAddition> additions, std::span<const float* const> roots, float* out,
                    std::int64_t elements) {
   LLM_TP_CHECK(!roots.empty(), "a tree without roots");

@@ -17,10 +17,9 @@ void DeviceBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const He
   write_kv(cache, layer, k, v, batch);
 }
 
-void DeviceBackend::add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
-                             TensorView weight, float eps) {
-  add(h, x, bias, factor);
-  rms_norm(out, h, weight, eps);
+void DeviceBackend::add_norm(const ResidualNorm& norm, TensorView x) {
+  add(norm.h, x, norm.bias, norm.factor);
+  rms_norm(norm.out, norm.h, norm.weight, norm.epsilon);
 }
 
 void DeviceBackend::activate(TensorView out, TensorView gate_up, Activation activation) {

@@ -136,6 +136,16 @@ struct HeadSteps {
   TensorView cos_sin = {};  // [T, rotary], as rope() has it; empty: no rotation
 };
 
+/// What becomes of a residual h [T,H] to which x [T,H] is added: h = h + (x + bias) * factor, one rounding
+/// each, and out [T,H] = its RMSNorm. out must not alias h.
+struct ResidualNorm {
+  TensorView out, h;
+  TensorView bias = {};  // [H], or empty
+  float factor = 1.0f;
+  TensorView weight;  // [H]
+  float epsilon = 0.0f;
+};
+
 /// The rows of a run of ops in one cache, which its write_kv() and attend() will be given.
 struct CacheBatch {
   KvCache* cache = nullptr;
@@ -244,10 +254,8 @@ class DeviceBackend {
                             TensorView bias, Activation activation);
   /// h [T,H] = h + (x + bias) * factor: one rounding each; bias [H] may be empty.
   virtual void add(TensorView h, TensorView x, TensorView bias, float factor) = 0;
-  /// add(h, x, bias, factor), then rms_norm(out, h, weight, eps): the same bits in one pass where a device
-  /// has one. out must not alias h or x.
-  virtual void add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
-                        TensorView weight, float eps);
+  /// add, then rms_norm of h: the same bits in one pass where a device has one. x must not alias norm.out.
+  virtual void add_norm(const ResidualNorm& norm, TensorView x);
   /// x [T,N] = x * factor.
   virtual void scale(TensorView x, float factor) = 0;
   /// x [T,N] = cap * tanh(x / cap).

@@ -7,15 +7,9 @@
 
 #include "comm/ipc/peer_tree.h"
 #include "comm/tree_reduce.h"
+#include "kernels/cuda/device_rows.h"
 
 namespace llm_tp {
-namespace {
-
-DeviceRows rows_of(TensorView t) {
-  return {reinterpret_cast<float*>(t.data), t.row_stride, t.rows(), t.columns()};
-}
-
-}  // namespace
 
 IpcCommunicator::IpcCommunicator(CudaBackend& device, Communicator& host, ControlChannel& control,
                                  std::shared_ptr<Mailboxes> mail, std::unique_ptr<Communicator> large,
@@ -93,6 +87,18 @@ void IpcCommunicator::sum_tree(TensorView out, TensorView mine, const TreeParts&
   for (std::int64_t begin = 0; begin < elements; begin += piece)
     sum(device_.stream(), group_, tree, to + begin, tree.own > 0 ? from + begin : nullptr, elements,
         std::min(piece, elements - begin));
+}
+
+void IpcCommunicator::sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room,
+                                   TensorView mine, const TreeParts& parts) {
+  const std::int64_t elements = checked_elements(room, mine, parts, rank(), world());
+  const PeerTree tree = peer_tree_of(parts, rank());
+  const bool fused = &ops == &device_ && elements > 0 && elements * tree.most <= options_.ipc_whole_numbers &&
+                     has_room_for_norm(tree, room.rows(), room.columns());
+  if (!fused) return Communicator::sum_add_norm(ops, norm, room, mine, parts);
+  const CallTimer timer(seconds_);
+  peer_add_norm(device_.stream(), group_, tree, residual_norm_of(norm),
+                tree.own > 0 ? reinterpret_cast<const float*>(mine.data) : nullptr);
 }
 
 void IpcCommunicator::share_rows(TensorView out, TensorView mine, std::span<const int> owners) {

@@ -16,7 +16,8 @@ namespace llm_tp {
 /// Sums between GPUs of one host by kernels of our own, in the order of the backend's stream; calls return
 /// once queued. Small sums: every rank writes its roots into the mailboxes of all, and each adds them along
 /// the tree. Larger ones: every rank adds a slice of the elements and sends it to all. The bits are those of
-/// any other communicator. What is larger still goes by `large`, or in pieces where there is none.
+/// any other communicator. Small sums of whole rows are added to the residual and normed by the same kernel.
+/// What is larger still goes by `large`, or in pieces where there is none.
 ///
 /// While the host waits for the device, a rank that died and a wait beyond the limit end in Error(kTryAgain);
 /// kernels that wait for that rank are told to stop. out must be contiguous.
@@ -35,6 +36,8 @@ class IpcCommunicator : public Communicator {
   std::string description() const override;
   bool queues_on_device() const override { return !large_ || large_->queues_on_device(); }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
+  void sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room, TensorView mine,
+                    const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
   void check_peers(const char* call) override { host_.check_peers(call); }

@@ -8,7 +8,7 @@
 
 #include "comm/nccl/nccl_library.h"
 #include "comm/tree_reduce.h"
-#include "kernels/cuda/ops.h"
+#include "kernels/cuda/device_rows.h"
 #include "kernels/cuda/rank_sums.h"
 
 namespace llm_tp {
@@ -114,25 +114,38 @@ void NcclCommunicator::sum_tree(TensorView out, TensorView mine, const TreeParts
   if (elements == 0) return;
   float* const to = contiguous(out);
   auto* const roots = reinterpret_cast<float*>(mine.data);
-  const std::int64_t numbers = elements * parts.total_roots();
   if (!options_.tree_order) return sum_by_nccl(to, roots, parts.roots_of_rank(rank()), elements);
-  if (numbers <= std::min(kWholeNumbers, options_.buffer_numbers))
-    return sum_whole(to, roots, parts, elements);
+  if (goes_whole(parts, elements)) {
+    gather_roots(roots, parts, elements);
+    return llm_tp::tree_sum(device_.stream(), to, numbers_, elements, elements, parts.additions());
+  }
   const std::int64_t slice = options_.buffer_numbers / parts.total_roots();
   LLM_TP_CHECK(slice > 0, "sums between GPUs: the buffer has no room for one number of every root");
   for (std::int64_t begin = 0; begin < elements; begin += slice * world())
     sum_slices(to, roots, parts, elements, {begin, std::min(elements, begin + slice * world())});
 }
 
-void NcclCommunicator::sum_whole(float* out, const float* mine, const TreeParts& parts,
-                                 std::int64_t elements) {
+void NcclCommunicator::sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room,
+                                    TensorView mine, const TreeParts& parts) {
+  const std::int64_t elements = checked_elements(room, mine, parts, rank(), world());
+  if (&ops != &device_ || elements == 0 || !options_.tree_order || !goes_whole(parts, elements))
+    return Communicator::sum_add_norm(ops, norm, room, mine, parts);
+  const CallTimer timer(seconds_);
+  gather_roots(reinterpret_cast<const float*>(mine.data), parts, elements);
+  tree_add_norm(device_.stream(), residual_norm_of(norm), numbers_, elements, parts.additions());
+}
+
+bool NcclCommunicator::goes_whole(const TreeParts& parts, std::int64_t elements) const {
+  return elements * parts.total_roots() <= std::min(kWholeNumbers, options_.buffer_numbers);
+}
+
+void NcclCommunicator::gather_roots(const float* mine, const TreeParts& parts, std::int64_t elements) {
   Parts of_ranks;
   for (int r = 0; r < world(); ++r) {
     of_ranks.starts.push_back(parts.first_root_of_rank(r) * elements);
     of_ranks.counts.push_back(parts.roots_of_rank(r) * elements);
   }
   gather_parts(numbers_, mine, of_ranks);
-  llm_tp::tree_sum(device_.stream(), out, numbers_, elements, elements, parts.additions());
 }
 
 void NcclCommunicator::sum_slices(float* out, const float* mine, const TreeParts& parts,

@@ -35,6 +35,9 @@ class NcclCommunicator : public Communicator {
   std::string description() const override;
   bool queues_on_device() const override { return true; }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
+  /// Of small sums the tree is added by the kernel that norms.
+  void sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room, TensorView mine,
+                    const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
   /// Of the host: queueing, and gathers of bytes. What the device takes is not among them.
@@ -58,7 +61,10 @@ class NcclCommunicator : public Communicator {
   ncclResult_t state(const char* call, ExitCode code = ExitCode::kTryAgain) const;
   /// Every rank's part of `all` reaches all ranks; mine [counts[rank]] may lie in its place.
   void gather_parts(float* all, const float* mine, const Parts& parts);
-  void sum_whole(float* out, const float* mine, const TreeParts& parts, std::int64_t elements);
+  /// Small sums in tree order: the roots of all ranks go to every rank.
+  bool goes_whole(const TreeParts& parts, std::int64_t elements) const;
+  /// The roots of all ranks, one after the other, in the buffer.
+  void gather_roots(const float* mine, const TreeParts& parts, std::int64_t elements);
   void sum_slices(float* out, const float* mine, const TreeParts& parts, std::int64_t elements, Range chunk);
   void sum_by_nccl(float* out, float* mine, int roots, std::int64_t elements);
 

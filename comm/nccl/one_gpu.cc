@@ -1,6 +1,7 @@
 #include "comm/nccl/one_gpu.h"
 
 #include "comm/tree_reduce.h"
+#include "kernels/cuda/device_rows.h"
 #include "kernels/cuda/rank_sums.h"
 
 namespace llm_tp {
@@ -11,6 +12,14 @@ void OneGpu::sum_tree(TensorView out, TensorView mine, const TreeParts& parts) {
   if (elements > 0)
     tree_sum(device_.stream(), reinterpret_cast<float*>(out.data), reinterpret_cast<float*>(mine.data),
              elements, elements, parts.additions());
+}
+
+void OneGpu::sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room, TensorView mine,
+                          const TreeParts& parts) {
+  const std::int64_t elements = checked_elements(room, mine, parts, 0, 1);
+  if (&ops != &device_ || elements == 0) return Communicator::sum_add_norm(ops, norm, room, mine, parts);
+  tree_add_norm(device_.stream(), residual_norm_of(norm), reinterpret_cast<float*>(mine.data), elements,
+                parts.additions());
 }
 
 void OneGpu::share_rows(TensorView out, TensorView mine, std::span<const int> owners) {

@@ -17,6 +17,8 @@ class OneGpu : public Communicator {
   std::string description() const override { return "one GPU"; }
   bool queues_on_device() const override { return true; }
   void sum_tree(TensorView out, TensorView mine, const TreeParts& parts) override;
+  void sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm, TensorView room, TensorView mine,
+                    const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
   CallTimes times() const override { return host_.times(); }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "kernels/cuda/cuda_kv_cache.h"
 #include "kernels/cuda/cuda_weight.h"
+#include "kernels/cuda/device_rows.h"
 
 namespace llm_tp {
 namespace {
@@ -14,17 +15,7 @@ namespace {
 const CudaPackedWeight& own(const PackedWeight& w) { return static_cast<const CudaPackedWeight&>(w); }
 const CudaKvCache& own(const KvCache& cache) { return static_cast<const CudaKvCache&>(cache); }
 
-/// A matrix of f32, or the rows of a stack of them.
-DeviceRows rows_of(TensorView t) {
-  LLM_TP_CHECK(t.dtype == DType::kF32 && t.rank >= 1, "an activation that is not f32");
-  return {reinterpret_cast<float*>(t.data), t.row_stride, t.rows(), t.columns()};
-}
 bool has_nothing(TensorView t) { return t.rows() == 0 || t.columns() == 0; }
-const float* vector_of(TensorView t, std::int64_t elements) {
-  if (t.empty()) return nullptr;
-  LLM_TP_CHECK(t.dtype == DType::kF32 && t.columns() == elements, "a vector of another length");
-  return reinterpret_cast<const float*>(t.data);
-}
 
 /// What prepare_heads() reads of heads alone.
 HeadArguments heads_alone(TensorView x, int head_dim) {
@@ -386,14 +377,9 @@ void CudaBackend::add(TensorView h, TensorView x, TensorView bias, float factor)
   if (!has_nothing(h))
     llm_tp::add(stream_->get(), rows_of(h), rows_of(x), vector_of(bias, h.columns()), factor);
 }
-void CudaBackend::add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor,
-                           TensorView weight, float eps) {
-  LLM_TP_CHECK(x.rows() == h.rows() && x.columns() == h.columns() && out.rows() == h.rows() &&
-                   out.columns() == h.columns(),
-               "add_norm: shapes");
-  if (!has_nothing(h))
-    llm_tp::add_norm(stream_->get(), rows_of(out), rows_of(h), rows_of(x), vector_of(bias, h.columns()),
-                     factor, vector_of(weight, h.columns()), eps);
+void CudaBackend::add_norm(const ResidualNorm& norm, TensorView x) {
+  LLM_TP_CHECK(x.rows() == norm.h.rows() && x.columns() == norm.h.columns(), "add_norm: shapes");
+  if (!has_nothing(norm.h)) llm_tp::add_norm(stream_->get(), residual_norm_of(norm), rows_of(x));
 }
 void CudaBackend::scale(TensorView x, float factor) {
   if (!has_nothing(x)) llm_tp::scale(stream_->get(), rows_of(x), factor);

@@ -69,8 +69,7 @@ class CudaBackend : public DeviceBackend {
   void silu_mul(TensorView out, TensorView gate_up) override;
   void gelu_mul(TensorView out, TensorView gate_up) override;
   void add(TensorView h, TensorView x, TensorView bias, float factor) override;
-  void add_norm(TensorView out, TensorView h, TensorView x, TensorView bias, float factor, TensorView weight,
-                float eps) override;
+  void add_norm(const ResidualNorm& norm, TensorView x) override;
   void scale(TensorView x, float factor) override;
   void soft_cap(TensorView x, float cap) override;
   void clear(TensorView x) override;

@@ -33,7 +33,7 @@ __global__ void add_kernel(DeviceRows h, DeviceRows x, const float* bias, float 
   const std::int64_t i = own_column();
   if (i >= h.columns) return;
   float* const row = h.data + blockIdx.y * h.stride;
-  row[i] = residual_sum(row, x.data + blockIdx.y * x.stride, bias, factor, i);
+  row[i] = residual_sum(row[i], x.data[blockIdx.y * x.stride + i], bias, factor, i);
 }
 
 __global__ void scale_kernel(DeviceRows x, float factor) {

@@ -1,22 +1,10 @@
+#include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/ops.h"
-#include "kernels/cuda/residual.cuh"
 
 namespace llm_tp {
 namespace {
 
-constexpr int kThreads = 256;  // also the number of partial sums: part of the arithmetic
-
-/// 1 / the root of a row's mean square, from each thread's sum of squares. All threads of the block call it,
-/// once.
-__device__ inline float norm_factor(float sum, std::int64_t width, float epsilon) {
-  LLM_TP_SHARED(float, partial, [kThreads / 32]);
-  for (int distance = 16; distance > 0; distance /= 2) sum = sum + __shfl_xor_sync(~0u, sum, distance);
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
-  __syncthreads();
-  float total = 0.0f;
-  for (int warp = 0; warp < kThreads / 32; ++warp) total = total + partial[warp];
-  return 1.0f / sqrtf(total / static_cast<float>(width) + epsilon);
-}
+constexpr int kThreads = kNormThreads;
 
 /// One block a row.
 __global__ void rms_norm_kernel(DeviceRows out, DeviceRows x, const float* weight, float epsilon) {
@@ -24,24 +12,16 @@ __global__ void rms_norm_kernel(DeviceRows out, DeviceRows x, const float* weigh
   float* const to = out.data + blockIdx.x * out.stride;
   float sum = 0.0f;
   for (std::int64_t i = threadIdx.x; i < x.columns; i += kThreads) sum = fmaf(row[i], row[i], sum);
-  const float factor = norm_factor(sum, x.columns, epsilon);
-  for (std::int64_t i = threadIdx.x; i < x.columns; i += kThreads) to[i] = row[i] * factor * weight[i];
+  const float factor = norm_factor_of_block(sum, x.columns, epsilon);
+  scale_row(to, row, weight, x.columns, factor);
 }
 
 /// One block a row.
-__global__ void add_norm_kernel(DeviceRows out, DeviceRows h, DeviceRows x, const float* bias, float factor,
-                                const float* weight, float epsilon) {
-  float* const row = h.data + blockIdx.x * h.stride;
+__global__ void add_norm_kernel(DeviceResidualNorm norm, DeviceRows x) {
   const float* const added = x.data + blockIdx.x * x.stride;
-  float* const to = out.data + blockIdx.x * out.stride;
-  float sum = 0.0f;
-  for (std::int64_t i = threadIdx.x; i < h.columns; i += kThreads) {
-    const float value = residual_sum(row, added, bias, factor, i);
-    row[i] = value;
-    sum = fmaf(value, value, sum);
-  }
-  const float scale = norm_factor(sum, h.columns, epsilon);
-  for (std::int64_t i = threadIdx.x; i < h.columns; i += kThreads) to[i] = row[i] * scale * weight[i];
+  add_norm_row(norm, blockIdx.x, [&](float(&numbers)[kNormAhead], std::int64_t first) {
+    load_ahead(numbers, added, first, x.columns);
+  });
 }
 
 /// One warp a row of x and a head, in blockIdx.y.
@@ -50,7 +30,7 @@ __global__ void head_squares_kernel(DeviceRows out, DeviceRows x) {
   const float* const head = x.data + blockIdx.x * x.stride + blockIdx.y * head_dim;
   float sum = 0.0f;
   for (std::int64_t i = threadIdx.x; i < head_dim; i += 32) sum = fmaf(head[i], head[i], sum);
-  for (int distance = 16; distance > 0; distance /= 2) sum = sum + __shfl_xor_sync(~0u, sum, distance);
+  sum = fold_squares(sum);
   if (threadIdx.x == 0) out.data[blockIdx.y * out.stride + blockIdx.x] = sum;
 }
 
@@ -62,7 +42,7 @@ __global__ void norm_by_squares_kernel(DeviceRows x, DeviceRows squares, std::in
     total = total + squares.data[head * squares.stride + blockIdx.x];
   const float factor = 1.0f / sqrtf(total / static_cast<float>(width) + epsilon);
   float* const row = x.data + blockIdx.x * x.stride;
-  for (std::int64_t i = threadIdx.x; i < x.columns; i += kThreads) row[i] = row[i] * factor * weight[i];
+  scale_row(row, row, weight, x.columns, factor);
 }
 
 }  // namespace
@@ -72,10 +52,8 @@ void rms_norm(cudaStream_t stream, DeviceRows out, DeviceRows x, const float* we
                 epsilon);
 }
 
-void add_norm(cudaStream_t stream, DeviceRows out, DeviceRows h, DeviceRows x, const float* bias,
-              float factor, const float* weight, float epsilon) {
-  LLM_TP_LAUNCH(add_norm_kernel, dim3(static_cast<unsigned>(h.rows)), kThreads, 0, stream, out, h, x, bias,
-                factor, weight, epsilon);
+void add_norm(cudaStream_t stream, const DeviceResidualNorm& norm, DeviceRows x) {
+  LLM_TP_LAUNCH(add_norm_kernel, dim3(static_cast<unsigned>(x.rows)), kThreads, 0, stream, norm, x);
 }
 
 void head_squares(cudaStream_t stream, DeviceRows out, DeviceRows x) {

@@ -12,15 +12,23 @@ struct DeviceRows {
   std::int64_t rows = 0, columns = 0;
 };
 
+/// ResidualNorm of kernels/device.h; bias may be null.
+struct DeviceResidualNorm {
+  DeviceRows out, h;
+  const float* bias = nullptr;
+  float factor = 1;
+  const float* weight = nullptr;
+  float epsilon = 0;
+};
+
 // The ops of kernels/device.h, queued on a stream; shapes are checked by the caller and none is empty. Each
 // works on a row by itself: what a row gets depends on its own inputs alone.
 
 /// Partial sums of 256 interleaved runs by fma, folded by halves: another order than the CPU's. out may alias
 /// x.
 void rms_norm(cudaStream_t stream, DeviceRows out, DeviceRows x, const float* weight, float epsilon);
-/// add, then rms_norm of h. bias may be null.
-void add_norm(cudaStream_t stream, DeviceRows out, DeviceRows h, DeviceRows x, const float* bias,
-              float factor, const float* weight, float epsilon);
+/// add of x, then rms_norm of h.
+void add_norm(cudaStream_t stream, const DeviceResidualNorm& norm, DeviceRows x);
 /// out [heads, T]: 32 interleaved runs by fma, folded by halves.
 void head_squares(cudaStream_t stream, DeviceRows out, DeviceRows x);
 /// squares [heads, T] are added in order of the heads.

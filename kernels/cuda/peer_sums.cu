@@ -3,56 +3,10 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/peer_mail.cuh"
 
 namespace llm_tp {
 namespace {
-
-constexpr int kThreads = 256;
-constexpr int kBlocks = 32;              // at most
-constexpr int kPhases = 2;               // what ranks send each other: roots, then sums of slices
-constexpr std::int64_t kRoom = 8 << 10;  // numbers of one rank for one block and phase
-constexpr int kLooksBetween = 256;       // at a flag, before one at the host's word
-
-// A mailbox: counts [block] of this rank's own kernels, flags [phase][block][rank], then room
-// [turn][block][phase][rank][kRoom].
-constexpr std::size_t kFlagsAt = 256;
-constexpr std::size_t kRoomAt = kFlagsAt + kPhases * kBlocks * kMostPeers * sizeof(std::uint32_t);
-static_assert(kBlocks * sizeof(std::uint32_t) <= kFlagsAt && kRoomAt % 256 == 0);
-
-__device__ std::uint32_t* count_of_block(const PeerGroup& group) {
-  return reinterpret_cast<std::uint32_t*>(group.mail[group.rank]) + blockIdx.x;
-}
-/// Where rank `from` says to rank `to` that it has sent.
-__device__ std::uint32_t* flag(const PeerGroup& group, int to, int phase, int from) {
-  return reinterpret_cast<std::uint32_t*>(group.mail[to] + kFlagsAt) +
-         (phase * kBlocks + static_cast<int>(blockIdx.x)) * kMostPeers + from;
-}
-/// What rank `from` sends to this block of rank `to`.
-template <class Number>
-__device__ Number* room(const PeerGroup& group, int to, std::uint32_t count, int phase, int from) {
-  const std::int64_t turn = count & 1;
-  const std::int64_t place = (((turn * kBlocks + blockIdx.x) * kPhases + phase) * group.world + from) * kRoom;
-  return reinterpret_cast<Number*>(reinterpret_cast<float*>(group.mail[to] + kRoomAt) + place);
-}
-
-/// Of all threads of the block: what they wrote for other ranks is said to be there, and what those wrote for
-/// this block is there.
-__device__ void meet(const PeerGroup& group, std::uint32_t count, int phase) {
-  __syncthreads();
-  const int peer = static_cast<int>(threadIdx.x);
-  if (peer < group.world) {
-    store_release(flag(group, peer, phase, group.rank), count);
-    const std::uint32_t* const theirs = flag(group, group.rank, phase, peer);
-    // Counts wrap around.
-    for (int looks = 1; static_cast<std::int32_t>(load_acquire(theirs) - count) < 0; ++looks) {
-      if (looks % kLooksBetween == 0 && load_acquire(group.stop) != 0) break;
-      let_others_run();
-    }
-  }
-  __syncthreads();
-}
 
 // What one kernel takes fits in 32 bits, whose divisions are cheap.
 struct Part {
@@ -68,41 +22,18 @@ __device__ Part part_of_block(Part all) {
 }
 
 template <class Number>
-constexpr int kWidth = sizeof(Number) / sizeof(float);
-
-__device__ float plus(float a, float b) { return a + b; }
-__device__ float4 plus(float4 a, float4 b) { return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w}; }
-
-/// Other ranks in an order of this rank's own, so that not all write to the same one at a time.
-__device__ int peer_at(const PeerGroup& group, int step) { return (group.rank + step) % group.world; }
-
-template <class Number>
 __device__ void send_roots(const PeerGroup& group, int peer, std::uint32_t count, const PeerTree& tree,
                            const float* mine, std::int64_t stride, Part part) {
   Number* const to = room<Number>(group, peer, count, 0, group.rank);
   for (int root = 0; root < tree.own; ++root) {
     const Number* const from = reinterpret_cast<const Number*>(mine + root * stride) + part.begin;
-    for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kThreads)
+    for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kPeerThreads)
       to[root * part.size + i] = from[i];
   }
 }
 
-/// Number i of the sum of the roots that came, each of `size` numbers.
 template <class Number>
-__device__ Number sum_of_roots(const PeerGroup& group, std::uint32_t count, const PeerTree& tree, int size,
-                               int i) {
-  constexpr int kRankRoom = static_cast<int>(kRoom) / kWidth<Number>;
-  Number* const first = room<Number>(group, group.rank, count, 0, 0) + i;
-  const auto root = [&](int r) { return first + tree.owner[r] * kRankRoom + tree.place[r] * size; };
-  for (int a = 0; a < tree.additions; ++a) {
-    Number* const into = root(tree.into[a]);
-    *into = plus(*into, *root(tree.from[a]));
-  }
-  return *root(0);
-}
-
-template <class Number>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kPeerThreads)
     peer_sum_whole_kernel(const __grid_constant__ PeerGroup group, const __grid_constant__ PeerTree tree,
                           float* out, const float* mine, std::int64_t stride, int elements) {
   const std::uint32_t count = *count_of_block(group) + 1;
@@ -111,13 +42,13 @@ __global__ void __launch_bounds__(kThreads)
     send_roots<Number>(group, peer_at(group, step), count, tree, mine, stride, part);
   meet(group, count, 0);
   Number* const sums = reinterpret_cast<Number*>(out) + part.begin;
-  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kThreads)
+  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kPeerThreads)
     sums[i] = sum_of_roots<Number>(group, count, tree, part.size, i);
   if (threadIdx.x == 0) *count_of_block(group) = count;
 }
 
 template <class Number>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kPeerThreads)
     peer_sum_slices_kernel(const __grid_constant__ PeerGroup group, const __grid_constant__ PeerTree tree,
                            float* out, const float* mine, std::int64_t stride, int elements) {
   const std::uint32_t count = *count_of_block(group) + 1;
@@ -129,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   meet(group, count, 0);
   const Part own = part_of(group.rank);
-  for (int i = static_cast<int>(threadIdx.x); i < own.size; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < own.size; i += kPeerThreads) {
     const Number sum = sum_of_roots<Number>(group, count, tree, own.size, i);
     for (int step = 0; step < group.world; ++step)
       room<Number>(group, peer_at(group, step), count, 1, group.rank)[i] = sum;
@@ -139,18 +70,18 @@ __global__ void __launch_bounds__(kThreads)
     const Part part = part_of(peer);
     const Number* const from = room<Number>(group, group.rank, count, 1, peer);
     Number* const sums = reinterpret_cast<Number*>(out) + part.begin;
-    for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kThreads) sums[i] = from[i];
+    for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kPeerThreads) sums[i] = from[i];
   }
   if (threadIdx.x == 0) *count_of_block(group) = count;
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kPeerThreads)
     peer_rows_kernel(const __grid_constant__ PeerGroup group, DeviceRows out, DeviceRows mine,
                      const std::int32_t* owners, int begin, int end) {
   const std::uint32_t count = *count_of_block(group) + 1;
   const Part part = part_of_block({begin, end - begin});
   const int columns = static_cast<int>(mine.columns);
-  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kPeerThreads) {
     const int row = (part.begin + i) / columns, column = (part.begin + i) % columns;
     if (owners[row] != group.rank) continue;
     const float number = mine.data[row * mine.stride + column];
@@ -158,7 +89,7 @@ __global__ void __launch_bounds__(kThreads)
       room<float>(group, peer_at(group, step), count, 0, group.rank)[i] = number;
   }
   meet(group, count, 0);
-  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < part.size; i += kPeerThreads) {
     const int row = (part.begin + i) / columns, column = (part.begin + i) % columns;
     out.data[row * out.stride + column] = room<float>(group, group.rank, count, 0, owners[row])[i];
   }
@@ -170,14 +101,11 @@ std::int64_t most_of_block(const PeerTree& tree) { return kRoom / tree.most / 4 
 
 /// As many blocks as keep the threads of each busy once, and give each no more than it has room for.
 unsigned blocks_of(std::int64_t numbers, std::int64_t width, std::int64_t room) {
-  return blocks_for(numbers, std::min(kThreads * width, room));
+  return blocks_for(numbers, std::min(kPeerThreads * width, room));
 }
 
 bool is_wide(const float* out, const float* mine, std::int64_t stride, std::int64_t elements) {
-  const auto wide = [](const float* at) {
-    return reinterpret_cast<std::uintptr_t>(at) % sizeof(float4) == 0;
-  };
-  return wide(out) && wide(mine) && stride % 4 == 0 && elements % 4 == 0;
+  return are_wide(out, mine) && stride % 4 == 0 && elements % 4 == 0;
 }
 
 }  // namespace
@@ -185,26 +113,27 @@ bool is_wide(const float* out, const float* mine, std::int64_t stride, std::int6
 std::size_t mailbox_bytes(int world) {
   LLM_TP_CHECK(world >= 1 && world <= kMostPeers, "more ranks than mailboxes have flags for");
   return kRoomAt +
-         std::size_t{2} * kBlocks * kPhases * static_cast<std::size_t>(world) * kRoom * sizeof(float);
+         std::size_t{2} * kPeerBlocks * kPhases * static_cast<std::size_t>(world) * kRoom * sizeof(float);
 }
 
-std::int64_t peer_sum_whole_limit(const PeerTree& tree) { return kBlocks * most_of_block(tree); }
+std::int64_t peer_sum_whole_limit(const PeerTree& tree) { return kPeerBlocks * most_of_block(tree); }
 std::int64_t peer_sum_slices_limit(const PeerTree& tree, int world) {
-  return world * kBlocks * most_of_block(tree);
+  return world * kPeerBlocks * most_of_block(tree);
 }
-std::int64_t peer_rows_limit() { return kBlocks * kRoom; }
+std::int64_t peer_rows_limit() { return kPeerBlocks * kRoom; }
 
 void peer_sum_whole(cudaStream_t stream, const PeerGroup& group, const PeerTree& tree, float* out,
                     const float* mine, std::int64_t stride, std::int64_t elements) {
   LLM_TP_CHECK(elements <= peer_sum_whole_limit(tree), "a sum that mailboxes have no room for");
   const bool wide = is_wide(out, mine, stride, elements);
-  const unsigned blocks = std::min<unsigned>(kBlocks, blocks_of(elements, wide ? 4 : 1, most_of_block(tree)));
+  const unsigned blocks =
+      std::min<unsigned>(kPeerBlocks, blocks_of(elements, wide ? 4 : 1, most_of_block(tree)));
   if (wide)
-    LLM_TP_LAUNCH(peer_sum_whole_kernel<float4>, blocks, kThreads, 0, stream, group, tree, out, mine, stride,
-                  static_cast<int>(elements));
+    LLM_TP_LAUNCH(peer_sum_whole_kernel<float4>, blocks, kPeerThreads, 0, stream, group, tree, out, mine,
+                  stride, static_cast<int>(elements));
   else
-    LLM_TP_LAUNCH(peer_sum_whole_kernel<float>, blocks, kThreads, 0, stream, group, tree, out, mine, stride,
-                  static_cast<int>(elements));
+    LLM_TP_LAUNCH(peer_sum_whole_kernel<float>, blocks, kPeerThreads, 0, stream, group, tree, out, mine,
+                  stride, static_cast<int>(elements));
 }
 
 void peer_sum_slices(cudaStream_t stream, const PeerGroup& group, const PeerTree& tree, float* out,
@@ -212,21 +141,22 @@ void peer_sum_slices(cudaStream_t stream, const PeerGroup& group, const PeerTree
   LLM_TP_CHECK(elements <= peer_sum_slices_limit(tree, group.world), "a sum that mailboxes have no room for");
   const bool wide = is_wide(out, mine, stride, elements);
   const std::int64_t slice = (elements + group.world - 1) / group.world;
-  const unsigned blocks = std::min<unsigned>(kBlocks, blocks_of(slice, wide ? 4 : 1, most_of_block(tree)));
+  const unsigned blocks =
+      std::min<unsigned>(kPeerBlocks, blocks_of(slice, wide ? 4 : 1, most_of_block(tree)));
   if (wide)
-    LLM_TP_LAUNCH(peer_sum_slices_kernel<float4>, blocks, kThreads, 0, stream, group, tree, out, mine, stride,
-                  static_cast<int>(elements));
+    LLM_TP_LAUNCH(peer_sum_slices_kernel<float4>, blocks, kPeerThreads, 0, stream, group, tree, out, mine,
+                  stride, static_cast<int>(elements));
   else
-    LLM_TP_LAUNCH(peer_sum_slices_kernel<float>, blocks, kThreads, 0, stream, group, tree, out, mine, stride,
-                  static_cast<int>(elements));
+    LLM_TP_LAUNCH(peer_sum_slices_kernel<float>, blocks, kPeerThreads, 0, stream, group, tree, out, mine,
+                  stride, static_cast<int>(elements));
 }
 
 void peer_rows(cudaStream_t stream, const PeerGroup& group, DeviceRows out, DeviceRows mine,
                const std::int32_t* owners, std::int64_t begin, std::int64_t end) {
   LLM_TP_CHECK(end - begin <= peer_rows_limit() && out.rows * out.columns <= INT32_MAX,
                "rows that mailboxes have no room for");
-  const unsigned blocks = std::min<unsigned>(kBlocks, blocks_for(end - begin, kThreads));
-  LLM_TP_LAUNCH(peer_rows_kernel, blocks, kThreads, 0, stream, group, out, mine, owners,
+  const unsigned blocks = std::min<unsigned>(kPeerBlocks, blocks_for(end - begin, kPeerThreads));
+  LLM_TP_LAUNCH(peer_rows_kernel, blocks, kPeerThreads, 0, stream, group, out, mine, owners,
                 static_cast<int>(begin), static_cast<int>(end));
 }
 

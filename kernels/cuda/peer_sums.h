@@ -49,6 +49,11 @@ void peer_sum_whole(cudaStream_t stream, const PeerGroup& group, const PeerTree&
 /// The same sum, with the same bits; every rank adds a slice of the elements and sends it to all.
 void peer_sum_slices(cudaStream_t stream, const PeerGroup& group, const PeerTree& tree, float* out,
                      const float* mine, std::int64_t stride, std::int64_t elements);
+/// add_norm (ops.h) of the same sum in one kernel, with the same bits; mine: roots of the rows of h, one
+/// after the other. Every rank gets all roots, sums of few rows.
+void peer_add_norm(cudaStream_t stream, const PeerGroup& group, const PeerTree& tree,
+                   const DeviceResidualNorm& norm, const float* mine);
+bool has_room_for_norm(const PeerTree& tree, std::int64_t rows, std::int64_t columns);
 /// Numbers [begin, end) of the rows, counted one row after the other: row t of out is the owner's row t of
 /// mine; owners [rows] in device memory. out may be mine.
 void peer_rows(cudaStream_t stream, const PeerGroup& group, DeviceRows out, DeviceRows mine,

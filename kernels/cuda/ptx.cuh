@@ -151,6 +151,23 @@ __device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
   return *from;
 #endif
 }
+/// Counts to `most` and begins anew: what *at was, for the last of the threads that come the same as
+/// load_acquire after store_release of all those before it. On this device.
+__device__ inline std::uint32_t count_up(std::uint32_t* at, std::uint32_t most) {
+#ifdef LLM_TP_DEVICE_CODE
+  std::uint32_t was;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(was) : "l"(at), "r"(most) : "memory");
+  return was;
+#elif !defined(__CUDACC__)
+  std::atomic_ref word(*at);
+  std::uint32_t was = word.load(std::memory_order_relaxed);
+  while (!word.compare_exchange_weak(was, was >= most ? 0 : was + 1, std::memory_order_acq_rel)) {
+  }
+  return was;
+#else
+  return *at;
+#endif
+}
 /// Inside a loop that waits for a word of others. A GPU runs them anyway.
 __device__ inline void let_others_run() {
 #if !defined(__CUDACC__)

@@ -36,7 +36,7 @@ HeadSteps Attention::head_steps(const StepContext& step) const {
   return steps;
 }
 
-TensorView Attention::forward(const StepContext& step, TensorView x) const {
+PartOutput Attention::forward(const StepContext& step, TensorView x) const {
   const std::int64_t rows = step.rows();
   const std::int64_t q_columns = heads_.query_heads.size() * heads_.head_dim,
                      kv_columns = heads_.kv_heads.size() * heads_.head_dim;
@@ -57,11 +57,12 @@ TensorView Attention::forward(const StepContext& step, TensorView x) const {
 
   const TensorView roots = stack_of_roots(step, *weights_->output, rows);
   step.ops.linear_roots(roots, attended, *weights_->output);
-  const TensorView summed = sum_over_ranks(step, roots, step.sums.output);
-  if (step.adapters.any())
-    step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::output, summed, attended,
-                                  step.sums.output);
-  return summed;
+  const PartOutput made = to_be_summed(step, roots, step.sums.output);
+  if (!step.adapters.any()) return made;
+  const TensorView summed = sum_over_ranks(step, made);
+  step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::output, summed, attended,
+                                step.sums.output);
+  return {summed};
 }
 
 }  // namespace llm_tp

@@ -14,7 +14,7 @@ class Attention {
  public:
   Attention(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights, int layer);
   /// The output [T,H] of all ranks' heads, without its bias, in the workspace. x [T,H].
-  TensorView forward(const StepContext& step, TensorView x) const;
+  PartOutput forward(const StepContext& step, TensorView x) const;
 
  private:
   HeadSteps head_steps(const StepContext& step) const;

@@ -39,22 +39,25 @@ TensorView DecoderLayer::forward(const StepContext& step, TensorView h, TensorVi
              next_ != nullptr ? &next_->attention_norm : nullptr);
 }
 
-TensorView DecoderLayer::mlp(const StepContext& step, TensorView x) const {
+PartOutput DecoderLayer::mlp(const StepContext& step, TensorView x) const {
   if (const auto* experts = std::get_if<ExpertMlp>(&mlp_)) return experts->forward(step, x);
   return std::get<GatedMlp>(mlp_).forward(step, x, step.sums.down);
 }
 
-TensorView DecoderLayer::add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
+TensorView DecoderLayer::add(const StepContext& step, TensorView h, PartOutput made, const DeviceBuffer& bias,
                              const DeviceBuffer& norm, const DeviceBuffer* next_norm) const {
-  if (norm.data() != nullptr) step.ops.rms_norm(made, made, vector_of(norm, h.columns()), epsilon_);
+  if (norm.data() != nullptr) {
+    made = {sum_over_ranks(step, made)};
+    step.ops.rms_norm(made.tensor, made.tensor, vector_of(norm, h.columns()), epsilon_);
+  }
   // The bias is added here, once: inside the partial outputs the sum over ranks would add it once per rank.
   const TensorView added = vector_of(bias, h.columns());
   if (next_norm == nullptr || next_norm->data() == nullptr) {
-    step.ops.add(h, made, added, residual_scale_);
+    step.ops.add(h, sum_over_ranks(step, made), added, residual_scale_);
     return h;
   }
   const TensorView x = normed_room(step, h);
-  step.ops.add_norm(x, h, made, added, residual_scale_, vector_of(*next_norm, h.columns()), epsilon_);
+  add_norm(step, {x, h, added, residual_scale_, vector_of(*next_norm, h.columns()), epsilon_}, made);
   return x;
 }
 

@@ -21,10 +21,10 @@ class DecoderLayer {
   TensorView forward(const StepContext& step, TensorView h, TensorView x) const;
 
  private:
-  TensorView mlp(const StepContext& step, TensorView x) const;
+  PartOutput mlp(const StepContext& step, TensorView x) const;
   /// h += what a part of the layer made of it, plus the bias, normed where the family has a norm here.
   /// Returns what the next part reads: h by next_norm, or h itself where that is null or empty.
-  TensorView add(const StepContext& step, TensorView h, TensorView made, const DeviceBuffer& bias,
+  TensorView add(const StepContext& step, TensorView h, PartOutput made, const DeviceBuffer& bias,
                  const DeviceBuffer& norm, const DeviceBuffer* next_norm) const;
 
   const LayerWeights* weights_;

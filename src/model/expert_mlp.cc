@@ -38,7 +38,7 @@ TensorView ExpertMlp::expert_outputs(const StepContext& step, TensorView x, cons
   if (owners_.empty()) {
     const TensorView roots = stack_of_roots(step, experts_.front().down(), pairs);
     for (std::size_t e = 0; e < experts_.size(); ++e) run_expert(step, e, routing, rows, roots);
-    return sum_over_ranks(step, roots, *step.sums.expert);
+    return sum_over_ranks(step, to_be_summed(step, roots, *step.sums.expert));
   }
   // A whole expert has one root, the sum of its tree: the same bits as those that all ranks would add up to.
   const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), pairs, hidden);
@@ -52,7 +52,7 @@ TensorView ExpertMlp::expert_outputs(const StepContext& step, TensorView x, cons
   return summed;
 }
 
-TensorView ExpertMlp::forward(const StepContext& step, TensorView x) const {
+PartOutput ExpertMlp::forward(const StepContext& step, TensorView x) const {
   const TensorView mixed = TensorView::matrix(step.workspace.mixed.floats(), x.rows(), x.columns());
   const Routing routing = route(router_logits(step, x, *weights_->router), shape_);
   step.ops.clear(mixed);
@@ -61,9 +61,10 @@ TensorView ExpertMlp::forward(const StepContext& step, TensorView x) const {
     const std::vector<float> gates = sigmoids(router_logits(step, x, *weights_->shared_router));
     std::vector<std::int32_t> every_row(gates.size());
     std::iota(every_row.begin(), every_row.end(), 0);
-    step.ops.add_rows(mixed, shared_->forward(step, x, step.sums.shared), every_row, gates);
+    step.ops.add_rows(mixed, sum_over_ranks(step, shared_->forward(step, x, step.sums.shared)), every_row,
+                      gates);
   }
-  return mixed;
+  return {mixed};
 }
 
 }  // namespace llm_tp

@@ -15,7 +15,7 @@ class ExpertMlp {
  public:
   ExpertMlp(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights);
   /// The output [T,H] of all ranks, in the workspace. x [T,H].
-  TensorView forward(const StepContext& step, TensorView x) const;
+  PartOutput forward(const StepContext& step, TensorView x) const;
 
  private:
   /// In host memory, until the next call.

@@ -17,16 +17,16 @@ void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) co
   step.ops.linear_roots(out, activated, *weights_->down);
 }
 
-TensorView GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
+PartOutput GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
   const TensorView roots = stack_of_roots(step, *weights_->down, x.rows());
   partial(step, roots, x);
-  const TensorView summed = sum_over_ranks(step, roots, parts);
-  if (adapts(step)) {
-    const TensorView activated =
-        TensorView::matrix(step.workspace.activated.floats(), x.rows(), weights_->gate_up.rows() / 2);
-    step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::down, summed, activated, parts);
-  }
-  return summed;
+  const PartOutput made = to_be_summed(step, roots, parts);
+  if (!adapts(step)) return made;
+  const TensorView summed = sum_over_ranks(step, made);
+  const TensorView activated =
+      TensorView::matrix(step.workspace.activated.floats(), x.rows(), weights_->gate_up.rows() / 2);
+  step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::down, summed, activated, parts);
+  return {summed};
 }
 
 }  // namespace llm_tp

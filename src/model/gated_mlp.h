@@ -12,7 +12,7 @@ class GatedMlp {
   GatedMlp(const MlpWeights& weights, Activation activation, int layer)
       : weights_(&weights), activation_(activation), layer_(layer) {}
   /// The output [n,H] of all ranks' columns, without its bias, in the workspace. x [n,H].
-  TensorView forward(const StepContext& step, TensorView x, const TreeParts& parts) const;
+  PartOutput forward(const StepContext& step, TensorView x, const TreeParts& parts) const;
   /// This rank's partial outputs at the roots of its leaves: out [R, >= n, H].
   void partial(const StepContext& step, TensorView out, TensorView x) const;
   const PackedWeight& down() const noexcept { return *weights_->down; }

@@ -48,6 +48,13 @@ struct StepContext {
   std::int64_t rows() const noexcept { return kv.front().batch.rows(); }
 };
 
+/// What attention or an MLP made of its input: this rank's partial outputs [R,T,H], whose sum over the ranks
+/// is still to be taken; or, without parts, that sum [T,H].
+struct PartOutput {
+  TensorView tensor;
+  const TreeParts* parts = nullptr;
+};
+
 /// Where a row-parallel layer leaves its partial sums for `rows` rows: [R, rows, H] in the workspace.
 inline TensorView stack_of_roots(const StepContext& step, const PackedWeight& weight, std::int64_t rows) {
   const std::int64_t hidden = weight.spec().rows;
@@ -58,14 +65,30 @@ inline TensorView stack_of_roots(const StepContext& step, const PackedWeight& we
           hidden};
 }
 
-/// The sum of all ranks' partial outputs [R, rows, H]: [rows, H] in the workspace, the same on every rank.
-/// Valid until the next call of stack_of_roots() or this.
-inline TensorView sum_over_ranks(const StepContext& step, TensorView mine, const TreeParts& parts) {
-  if (step.ranks.world() == 1 && parts.total_roots() == 1)  // the one root is the sum
-    return TensorView::matrix(mine.data, mine.dtype, mine.shape[1], mine.columns(), mine.row_stride);
-  const TensorView summed = TensorView::matrix(step.workspace.summed.floats(), mine.shape[1], mine.columns());
-  step.ranks.sum_tree(summed, mine, parts);
+/// Where a sum of partial outputs [R, rows, H] goes.
+inline TensorView room_of_sum(const StepContext& step, TensorView mine) {
+  return TensorView::matrix(step.workspace.summed.floats(), mine.shape[1], mine.columns());
+}
+
+/// One root of all ranks is the sum: then there is none to take.
+inline PartOutput to_be_summed(const StepContext& step, TensorView mine, const TreeParts& parts) {
+  if (step.ranks.world() > 1 || parts.total_roots() > 1) return {mine, &parts};
+  return {TensorView::matrix(mine.data, mine.dtype, mine.shape[1], mine.columns(), mine.row_stride)};
+}
+
+/// The output [rows, H] in the workspace, the same on every rank. Valid until the next call of
+/// stack_of_roots() or this.
+inline TensorView sum_over_ranks(const StepContext& step, const PartOutput& made) {
+  if (made.parts == nullptr) return made.tensor;
+  const TensorView summed = room_of_sum(step, made.tensor);
+  step.ranks.sum_tree(summed, made.tensor, *made.parts);
   return summed;
+}
+
+/// Adds the output to the residual and norms that.
+inline void add_norm(const StepContext& step, const ResidualNorm& norm, const PartOutput& made) {
+  if (made.parts == nullptr) return step.ops.add_norm(norm, made.tensor);
+  step.ranks.sum_add_norm(step.ops, norm, room_of_sum(step, made.tensor), made.tensor, *made.parts);
 }
 
 /// A vector of the weights, or nothing where the model has none.

@@ -2,8 +2,11 @@
 // reference.
 #include <gtest/gtest.h>
 
+#include "comm/communicator.h"
 #include "device_tensor.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/device_rows.h"
+#include "kernels/cuda/rank_sums.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace llm_tp::testing {
@@ -98,10 +101,11 @@ TEST(CudaFusions, AResidualIsAddedAndNormedInOnePassAsInTwo) {
             bias(ops, random_floats(width, 3), 1), weight(ops, random_floats(width, 4), 1),
             out(ops, std::vector<float>(static_cast<std::size_t>(3 * width)), 3);
         const TensorView added = biased ? bias.vector() : TensorView{};
+        const ResidualNorm norm{out.view, h.view, added, 0.3f, weight.vector(), 1e-5f};
         if (call == Call::kFused)
-          ops.add_norm(out.view, h.view, x.view, added, 0.3f, weight.vector(), 1e-5f);
+          ops.add_norm(norm, x.view);
         else
-          ops.DeviceBackend::add_norm(out.view, h.view, x.view, added, 0.3f, weight.vector(), 1e-5f);
+          ops.DeviceBackend::add_norm(norm, x.view);
         std::vector<float> result = h.take();
         const std::vector<float> normed = out.take();
         result.insert(result.end(), normed.begin(), normed.end());
@@ -156,6 +160,38 @@ TEST(CudaFusions, ARankWithoutColumnsGatesNothing) {
   const TensorView none = TensorView::matrix(x.view.data, DType::kF32, 1, 0, 0);
   cuda.linear_gated(none, none, x.view, *packed, {}, Activation::kSilu);
   cuda.synchronize();
+}
+
+TEST(CudaFusions, RootsAreSummedAddedAndNormedInOnePassAsInTwo) {
+  CudaBackend cuda(0, 1);
+  for (const int leaves : {1, 7, 300})  // the last: more roots than a kernel takes the list of
+    for (const std::int64_t width : {1, 300, 2100}) {
+      if (leaves == 300 && width > 1) continue;
+      std::vector<Range> runs;
+      for (int leaf = 0; leaf < (leaves == 300 ? leaves : 0); ++leaf) runs.push_back({leaf, leaf + 1});
+      if (runs.empty()) runs.push_back({0, leaves});
+      const TreeParts parts(runs);
+      const auto run = [&](Call call) {
+        DeviceTensor h(cuda, random_floats(3 * width, 1, 2.0f), 3), bias(cuda, random_floats(width, 3), 1),
+            roots(cuda, random_floats(parts.total_roots() * 3 * width, 2), parts.total_roots()),
+            weight(cuda, random_floats(width, 4), 1), out(cuda, random_floats(3 * width, 5), 3),
+            sum(cuda, random_floats(3 * width, 6), 3);
+        const ResidualNorm norm{out.view, h.view, bias.vector(), 0.3f, weight.vector(), 1e-5f};
+        auto* const from = reinterpret_cast<float*>(roots.view.data);
+        if (call == Call::kFused) {
+          tree_add_norm(cuda.stream(), residual_norm_of(norm), from, 3 * width, parts.additions());
+        } else {
+          tree_sum(cuda.stream(), reinterpret_cast<float*>(sum.view.data), from, 3 * width, 3 * width,
+                   parts.additions());
+          cuda.add_norm(norm, sum.view);
+        }
+        std::vector<float> result = h.take();
+        const std::vector<float> normed = out.take();
+        result.insert(result.end(), normed.begin(), normed.end());
+        return bits_of(result);
+      };
+      EXPECT_EQ(run(Call::kFused), run(Call::kComposed)) << leaves << " leaves, rows of " << width;
+    }
 }
 
 }  // namespace

@@ -397,11 +397,16 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
                             std::vector<RowQuestion>(1));
   DeviceTensor row(cuda, std::vector<float>(32), 1);
   DeviceTensor h(cuda, std::vector<float>(32), 1), normed(cuda, std::vector<float>(32), 1);
-  cuda.add_norm(normed.view, h.view, row.view, {}, 1.0f, h.vector(), 1e-5f);
+  cuda.add_norm({normed.view, h.view, {}, 1.0f, h.vector(), 1e-5f}, row.view);
   const auto cache = cuda.make_kv_cache({1, 1, 8, 2, 16, DType::kF16});
   const std::vector<PageId> first{0}, second{1};
   cuda.copy_pages(*cache, first, second);
   tree_sum(cuda.stream(), row.vector().row(0), row.vector().row(0), 32, 32, {});
+  const DeviceRows few{h.view.row(0), 32, 1, 30};
+  const DeviceResidualNorm norm{
+      {normed.view.row(0), 32, 1, 32}, {h.view.row(0), 32, 1, 32}, nullptr, 1.0f, row.view.row(0), 1e-5f};
+  const DeviceResidualNorm norm_of_few{few, few, nullptr, 1.0f, row.view.row(0), 1e-5f};
+  tree_add_norm(cuda.stream(), norm, row.vector().row(0), 32, {});
   cuda.synchronize();
   const VirtualRanks alone(cuda, 1);
   const PeerTree tree = peer_tree_of(TreeParts({{0, 1}}), 0);
@@ -409,6 +414,8 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   for (const auto by : {peer_sum_whole, peer_sum_slices})
     for (const std::int64_t elements : {1, 4})
       by(alone.stream(0), alone.group(0), tree, sum.view.row(0), row.view.row(0), elements, elements);
+  for (const auto& of : {norm, norm_of_few})
+    peer_add_norm(alone.stream(0), alone.group(0), tree, of, row.view.row(0));
   const DeviceRows rows{sum.view.row(0), 32, 1, 32};
   DeviceTensor owner(cuda, std::vector<float>(1), 1);  // rank 0
   cuda.synchronize();

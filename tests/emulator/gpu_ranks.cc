@@ -6,6 +6,7 @@
 //   mismatch  rank 1 sums fewer numbers than the others by NCCL: a Violation, or the loss of a rank that saw
 //   it
 //             first
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -21,6 +22,7 @@
 #include "comm/staged_communicator.h"
 #include "device_tensor.h"
 #include "emulator/block_runner.h"
+#include "kernels/checking_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
 namespace llm_tp::testing {
@@ -62,6 +64,30 @@ std::vector<float> sum(Communicator& by, DeviceBackend& ops, const TreeParts& pa
   return out.take();
 }
 
+struct NormedSum {
+  std::vector<float> numbers;  // the residual, then its norm
+  bool in_one_pass = false;    // the sum itself is nowhere
+};
+
+/// The same sum added to a residual and normed.
+NormedSum normed_sum(Communicator& by, DeviceBackend& ops, const TreeParts& parts, std::int64_t rows,
+                     std::int64_t columns) {
+  const std::int64_t roots = parts.roots_of_rank(by.rank());
+  const DeviceTensor mine(ops, random_floats(roots * rows * columns, 1 + static_cast<unsigned>(by.rank())),
+                          roots * rows);
+  const DeviceTensor h(ops, random_floats(rows * columns, 50), rows),
+      bias(ops, random_floats(columns, 51), 1), weight(ops, random_floats(columns, 52), 1),
+      room(ops, std::vector<float>(static_cast<std::size_t>(rows * columns), -1), rows),
+      out(ops, std::vector<float>(static_cast<std::size_t>(rows * columns), -1), rows);
+  const TensorView view{mine.view.data, DType::kF32, 3, {roots, rows, columns, 0}, columns};
+  by.sum_add_norm(ops, {out.view, h.view, bias.vector(), 0.5f, weight.vector(), 1e-5f}, room.view, view,
+                  parts);
+  std::vector<float> all = h.take();
+  const std::vector<float> normed = out.take(), sum = room.take();
+  all.insert(all.end(), normed.begin(), normed.end());
+  return {all, std::all_of(sum.begin(), sum.end(), [](float x) { return x == -1; })};
+}
+
 std::vector<float> rows_of(Communicator& by, DeviceBackend& ops, std::int64_t rows, std::int64_t columns) {
   std::vector<int> owners;
   for (std::int64_t row = 0; row < rows; ++row)
@@ -91,7 +117,12 @@ void compare(Ranks& ranks, Communicator& sums, std::initializer_list<std::int64_
                                  " rows of " + std::to_string(columns);
         const std::vector<float> want = sum(host, ranks.gpu, parts, rows, columns);
         const std::vector<float> got = sum(sums, ranks.gpu, parts, rows, columns);
-        if (exact) ranks.expect(bits_of(got) == bits_of(want), "bits of sum_tree, " + what);
+        if (exact) {
+          ranks.expect(bits_of(got) == bits_of(want), "bits of sum_tree, " + what);
+          ranks.expect(bits_of(normed_sum(sums, ranks.gpu, parts, rows, columns).numbers) ==
+                           bits_of(normed_sum(host, ranks.gpu, parts, rows, columns).numbers),
+                       "bits of sum_add_norm, " + what);
+        }
         double distance = 0;
         for (std::size_t i = 0; i < want.size(); ++i)
           distance = std::max(distance, std::fabs(double{got[i]} - double{want[i]}));
@@ -103,7 +134,17 @@ void compare(Ranks& ranks, Communicator& sums, std::initializer_list<std::int64_
                  by + ": share_rows of " + std::to_string(rows) + " rows");
 }
 
+/// Small sums are added and normed in one pass, but not where somebody looks at the results.
+void expect_one_pass(Ranks& ranks, Communicator& sums) {
+  const TreeParts parts(runs_of(8, ranks.host.world()));
+  ranks.expect(normed_sum(sums, ranks.gpu, parts, 3, 300).in_one_pass, "several passes over a small sum");
+  CheckingBackend checking(ranks.gpu);
+  ranks.expect(!normed_sum(sums, checking, parts, 3, 300).in_one_pass,
+               "one pass, and nobody looked at the sum");
+}
+
 void nccl(Ranks& ranks) {
+  expect_one_pass(ranks, *ranks.sums(options_of(GpuCommunication::kNccl)));
   for (const std::int64_t buffer : {4 << 20, 1 << 12})  // whole messages, and chunks
     for (const bool tree_order : {true, false}) {
       GpuGroupOptions options = options_of(GpuCommunication::kNccl);
@@ -117,6 +158,7 @@ void ipc(Ranks& ranks) {
   const auto options = options_of(GpuCommunication::kIpc);
   const auto alone = ranks.sums(options);
   ranks.expect(alone->description().starts_with("CUDA IPC, "), alone->description());
+  expect_one_pass(ranks, *alone);
   compare(ranks, *alone, {1, 300}, true, "IPC");
   GpuGroupOptions low = options_of(GpuCommunication::kAuto);
   low.ipc_whole_numbers = 900;

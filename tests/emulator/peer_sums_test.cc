@@ -13,6 +13,7 @@
 #include "emulator/device_tensor.h"
 #include "emulator/virtual_ranks.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/device_rows.h"
 
 namespace llm_tp::testing {
 namespace {
@@ -26,6 +27,9 @@ TreeParts leaves_of(int leaves, int world) {
 class PeerSums : public ::testing::Test {
  protected:
   CudaBackend cuda{0, 1};
+
+  /// A sum that is added to a residual and normed, on every rank, against the tree on the host and add_norm.
+  void expect_norms(VirtualRanks& ranks, const TreeParts& leaves, std::int64_t rows, std::int64_t columns);
 
   /// Several sums one after the other, queued on all ranks before any is waited for; every rank's result
   /// against the tree on the host.
@@ -69,6 +73,53 @@ class PeerSums : public ::testing::Test {
   }
 };
 
+void PeerSums::expect_norms(VirtualRanks& ranks, const TreeParts& leaves, std::int64_t rows,
+                            std::int64_t columns) {
+  const std::int64_t elements = rows * columns, most = peer_tree_of(leaves, 0).most;
+  std::vector<std::vector<float>> roots;
+  std::vector<std::unique_ptr<DeviceTensor>> mine, h, out;
+  const std::vector<float> residual = random_floats(elements, 50, 2.0f);
+  const DeviceTensor bias(cuda, random_floats(columns, 51), 1), weight(cuda, random_floats(columns, 52), 1);
+  const auto norm_of = [&](const DeviceTensor& to, const DeviceTensor& added_to) {
+    return ResidualNorm{to.view, added_to.view,   rows % 2 == 0 ? TensorView{} : bias.vector(),
+                        0.3f,    weight.vector(), 1e-5f};
+  };
+  const auto empty = [&] {
+    return std::make_unique<DeviceTensor>(cuda, std::vector<float>(static_cast<std::size_t>(elements)), rows);
+  };
+  for (int r = 0; r < ranks.world(); ++r) {
+    const std::vector<float> of_rank = random_floats(most * elements, static_cast<unsigned>(1 + r));
+    for (int i = 0; i < leaves.roots_of_rank(r); ++i)
+      roots.emplace_back(of_rank.begin() + i * elements, of_rank.begin() + (i + 1) * elements);
+    mine.push_back(std::make_unique<DeviceTensor>(cuda, of_rank, most));
+    h.push_back(std::make_unique<DeviceTensor>(cuda, residual, rows));
+    out.push_back(empty());
+  }
+  std::vector<const float*> pointers;
+  for (const auto& root : roots) pointers.push_back(root.data());
+  std::vector<float> summed(static_cast<std::size_t>(elements));
+  evaluate_tree(leaves.additions(), pointers, summed.data(), elements);
+  const DeviceTensor x(cuda, summed, rows), wanted_h(cuda, residual, rows);
+  const auto wanted_out = empty();
+  cuda.add_norm(norm_of(*wanted_out, wanted_h), x.view);
+  cuda.synchronize();
+  for (int r = 0; r < ranks.world(); ++r) {
+    const auto at = static_cast<std::size_t>(r);
+    peer_add_norm(ranks.stream(r), ranks.group(r), peer_tree_of(leaves, r),
+                  residual_norm_of(norm_of(*out[at], *h[at])),
+                  reinterpret_cast<const float*>(mine[at]->view.data));
+    for (int i = 0; i < 20; ++i) ranks.is_done(r);
+  }
+  ranks.wait();
+  for (std::size_t at = 0; at < out.size(); ++at) {
+    SCOPED_TRACE("rank " + std::to_string(at) + " of " + std::to_string(out.size()) + ", " +
+                 std::to_string(leaves.total_roots()) + " roots, " + std::to_string(rows) + " rows of " +
+                 std::to_string(columns));
+    EXPECT_EQ(bits_of(h[at]->take()), bits_of(wanted_h.take()));
+    EXPECT_EQ(bits_of(out[at]->take()), bits_of(wanted_out->take()));
+  }
+}
+
 TEST_F(PeerSums, HaveTheBitsOfTheTree) {
   for (const int world : {1, 2, 3, 4}) {
     VirtualRanks ranks(cuda, world);
@@ -99,6 +150,29 @@ TEST_F(PeerSums, SizesAndWaysMayFollowEachOther) {
   const TreeParts leaves = leaves_of(8, 3);
   for (const std::int64_t elements : {8000, 4, 3000, 1, 8000})
     for (const bool slices : {true, false}) expect_bits(ranks, leaves, elements, slices, 1);
+}
+
+TEST_F(PeerSums, AreAddedToTheResidualAndNormedByTheSameKernel) {
+  for (const int world : {1, 2, 3, 4}) {
+    VirtualRanks ranks(cuda, world);
+    for (const int leaves : {3, 8})
+      // One block a row and several, of four numbers a load and of one, several rows a block.
+      for (const auto& [rows, columns] :
+           {std::pair{1, 1}, {5, 300}, {1, 1030}, {2, 2052}, {40, 64}, {1, 1030}})
+        expect_norms(ranks, leaves_of(leaves, world), rows, columns);
+  }
+}
+
+TEST_F(PeerSums, WithANormFillTheirRoom) {
+  VirtualRanks ranks(cuda, 2);
+  const TreeParts one_root = leaves_of(2, 2), two_roots = leaves_of(3, 2);
+  EXPECT_TRUE(has_room_for_norm(peer_tree_of(one_root, 0), 1, 65536));
+  EXPECT_FALSE(has_room_for_norm(peer_tree_of(one_root, 0), 1, 65540));
+  EXPECT_FALSE(has_room_for_norm(peer_tree_of(one_root, 0), 65, 4));
+  EXPECT_FALSE(has_room_for_norm(peer_tree_of(two_roots, 0), 1, 65536));
+  expect_norms(ranks, one_root, 1, 65536);
+  expect_norms(ranks, one_root, 64, 4);
+  EXPECT_THROW(expect_norms(ranks, one_root, 65, 4), Error);
 }
 
 TEST_F(PeerSums, RowsComeFromTheirOwners) {

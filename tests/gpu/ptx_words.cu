@@ -70,6 +70,10 @@ __global__ void receive_kernel(std::uint32_t* out, const std::uint32_t* sent, co
   out[threadIdx.x] = sent[threadIdx.x];
 }
 
+__global__ void count_up_kernel(std::uint32_t* were, std::uint32_t* word, std::uint32_t most) {
+  were[blockIdx.x * 32 + threadIdx.x] = count_up(word, most);
+}
+
 __global__ void exp2_kernel(float* out, const float* x) { out[threadIdx.x] = fast_exp2(x[threadIdx.x]); }
 
 __global__ void bf16_pair_kernel(std::uint32_t* pairs, const float* numbers) {
@@ -97,6 +101,9 @@ void run_send(cudaStream_t stream, std::uint32_t* sent, std::uint32_t* flag, con
 void run_receive(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* sent,
                  const std::uint32_t* flag) {
   LLM_TP_LAUNCH(receive_kernel, 1, 32, 0, stream, out, sent, flag);
+}
+void run_count_up(cudaStream_t stream, std::uint32_t* were, std::uint32_t* word, std::uint32_t most) {
+  LLM_TP_LAUNCH(count_up_kernel, 3, 32, 0, stream, were, word, most);
 }
 void run_exp2(cudaStream_t stream, float* out, const float* x) {
   LLM_TP_LAUNCH(exp2_kernel, 1, 32, 0, stream, out, x);

@@ -22,6 +22,8 @@ void run_send(cudaStream_t stream, std::uint32_t* sent, std::uint32_t* flag, con
 /// out [32] = sent [32], once flag is 7.
 void run_receive(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* sent,
                  const std::uint32_t* flag);
+/// were [3][32]: what each of so many threads of three blocks got from count_up.
+void run_count_up(cudaStream_t stream, std::uint32_t* were, std::uint32_t* word, std::uint32_t most);
 /// out [32]: fast_exp2 of x [32].
 void run_exp2(cudaStream_t stream, float* out, const float* x);
 /// pairs [32]: bf16_pair of numbers [32][2].

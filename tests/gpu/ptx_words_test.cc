@@ -139,6 +139,19 @@ TEST_F(PtxWords, WhoSeesAReleasedWordSeesWhatCameBefore) {
   EXPECT_EQ(out.take(), values);
 }
 
+TEST_F(PtxWords, CountsUpAndBeginsAnew) {
+  auto word = device(std::vector<std::uint32_t>{0}), were = device(std::vector<std::uint32_t>(96));
+  run_count_up(stream.get(), were.data(), word.data(), 9);
+  stream.synchronize();
+  std::vector<int> times(10);
+  for (const std::uint32_t was : were.take()) {
+    ASSERT_LT(was, 10u);
+    ++times[was];
+  }
+  EXPECT_EQ(times, (std::vector<int>{10, 10, 10, 10, 10, 10, 9, 9, 9, 9}));
+  EXPECT_EQ(word.take()[0], 6u);
+}
+
 TEST_F(PtxWords, PowersOfTwoAreExactAtZeroAndMinusInfinityAndCloseElsewhere) {
   std::vector<float> x(32);
   for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i) * -3.7f;
