@@ -1,49 +1,11 @@
 #include "comm/ipc/mailboxes.h"
 
-#include <functional>
 #include <vector>
 
 #include "base/byte_stream.h"
-#include "base/error.h"
+#include "comm/try_together.h"
 
 namespace llm_tp {
-namespace {
-
-/// Collective: the first rank where `part` fails, and why; empty where it fails nowhere. `told` of rank 0,
-/// which has what all ranks brought, reaches all.
-std::string first_failure(Communicator& host, ControlChannel& control, const std::function<void()>& part,
-                          std::vector<cudaIpcMemHandle_t>& handles) {
-  std::string mine;
-  try {
-    part();
-  } catch (const Error& error) {
-    mine = error.what();
-  }
-  ByteWriter said;
-  said.text(mine);
-  said.list(handles);
-  std::string first;
-  std::vector<cudaIpcMemHandle_t> all_handles;
-  const auto all = host.gather(said.take());
-  for (std::size_t r = 0; r < all.size(); ++r) {
-    ByteReader in(all[r]);
-    const std::string failure = in.text();
-    if (first.empty() && !failure.empty()) first = "rank " + std::to_string(r) + ": " + failure;
-    for (const cudaIpcMemHandle_t& handle : in.list<cudaIpcMemHandle_t>()) all_handles.push_back(handle);
-  }
-  ByteWriter out;
-  out.text(first);
-  out.list(all_handles);
-  std::vector<std::byte> message = out.take();
-  control.broadcast(message);
-  ByteReader in(message);
-  first = in.text();
-  handles = in.list<cudaIpcMemHandle_t>();
-  return first;
-}
-
-}  // namespace
-
 Mailboxes::Mailboxes(CudaBackend& device, int rank, int world) {
   group_.rank = rank;
   group_.world = world;
@@ -81,23 +43,23 @@ void Mailboxes::close_together(Communicator& host, ControlChannel& control) {
 std::shared_ptr<Mailboxes> exchange_mailboxes(CudaBackend& device, Communicator& host,
                                               ControlChannel& control, std::string& why_not) {
   std::shared_ptr<Mailboxes> mail;
-  std::vector<cudaIpcMemHandle_t> handles;
-  why_not = first_failure(
+  std::vector<std::vector<std::byte>> handles;
+  why_not = try_together(
       host, control,
       [&] {
         mail = std::make_shared<Mailboxes>(device, host.rank(), host.world());
-        handles.push_back(mail->handle());
+        ByteWriter handle;
+        handle.value(mail->handle());
+        return handle.take();
       },
-      handles);
+      &handles);
   if (!why_not.empty()) return nullptr;
-  std::vector<cudaIpcMemHandle_t> none;
-  why_not = first_failure(
-      host, control,
-      [&] {
-        for (int r = 0; r < host.world(); ++r)
-          if (r != host.rank()) mail->open(r, handles[static_cast<std::size_t>(r)]);
-      },
-      none);
+  why_not = try_together(host, control, [&] {
+    for (int r = 0; r < host.world(); ++r)
+      if (r != host.rank())
+        mail->open(r, ByteReader(handles[static_cast<std::size_t>(r)]).value<cudaIpcMemHandle_t>());
+    return std::vector<std::byte>{};
+  });
   if (why_not.empty()) return mail;
   mail->close_together(host, control);
   return nullptr;

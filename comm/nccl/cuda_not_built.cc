@@ -4,7 +4,7 @@
 
 namespace llm_tp {
 
-NcclPresence find_nccl() { return {false, "this build has no CUDA backend", ""}; }
+NcclPresence find_nccl() { return {false, "this build has no CUDA backend", "", ""}; }
 GpuSums choose_gpu_sums(DeviceBackend&, Communicator&, ControlChannel&, const GpuGroupOptions&) { return {}; }
 std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
                                                     ControlChannel&, const GpuSums&, const GpuGroupOptions&) {

@@ -96,7 +96,7 @@ std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Commu
   auto& gpu = static_cast<CudaBackend&>(device);
   if (sums.way == GpuCommunication::kAuto) return std::make_unique<OneGpu>(gpu, host);
   std::unique_ptr<Communicator> nccl;
-  if (!sums.nccl_id.empty()) nccl = make_nccl_communicator(gpu, host, sums.nccl_id, options);
+  if (!sums.nccl_id.empty()) nccl = make_nccl_communicator(gpu, host, control, sums.nccl_id, options);
   if (sums.way == GpuCommunication::kNccl) return nccl;
   return std::make_unique<IpcCommunicator>(gpu, host, control, sums.mail, std::move(nccl), options);
 }

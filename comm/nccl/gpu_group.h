@@ -18,8 +18,9 @@ namespace llm_tp {
 /// Whether NCCL can be used here, and which, or why not.
 struct NcclPresence {
   bool usable = false;
-  std::string text;    // "NCCL 2.28.9 (libnccl.so.2)", or what is missing and what to do
-  std::string header;  // "2.28.9": the NCCL that this program was built with; empty: none
+  std::string text;            // "NCCL 2.28.9 (libnccl.so.2)", or what is missing and what to do
+  std::string why_no_windows;  // of a usable one: what stands against symmetric windows here, or empty
+  std::string header;          // "2.28.9": the NCCL that this program was built with; empty: none
 };
 NcclPresence find_nccl();
 
@@ -29,7 +30,8 @@ constexpr std::size_t kMostListedRows = 64 << 10;  // of share_rows(); no step h
 
 struct GpuGroupOptions {
   GpuCommunication wanted = GpuCommunication::kAuto;
-  bool one_host = false;   // all ranks are on it
+  bool one_host = false;  // all ranks are on it
+  NcclWindows windows = NcclWindows::kAuto;
   bool tree_order = true;  // else NCCL's own sum: the same from run to run, not for other rank counts
   std::chrono::milliseconds limit{0};     // a rank that lets others wait longer is taken for lost; 0: never
   std::int64_t buffer_numbers = 4 << 20;  // f32 of device memory that NCCL's messages go through, in chunks
@@ -54,7 +56,8 @@ GpuSums choose_gpu_sums(DeviceBackend& device, Communicator& host, ControlChanne
 
 /// Collective: sums of tensors in the memory of `device`, a CUDA backend. Bytes of the host go on by `host`.
 /// device, host and control must outlive the result. Errors: kUnavailable where NCCL does not start, on the
-/// rank where it does not: the others wait for it, so that rank must end the group.
+/// rank where it does not: the others wait for it, so that rank must end the group; and on every rank where
+/// windows are wanted and a rank has none.
 std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
                                                     ControlChannel& control, const GpuSums& sums,
                                                     const GpuGroupOptions& options);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "comm/nccl/nccl_communicator.h"
 #include "comm/nccl/nccl_library.h"
+#include "comm/nccl/nccl_window.h"
 
 namespace llm_tp {
 
@@ -21,10 +22,10 @@ std::string version_text(int version) {
 NcclPresence find_nccl() {
   const NcclLibrary& nccl = nccl_library();
   const std::string header = version_text(NCCL_VERSION_CODE);
-  if (!nccl.missing.empty()) return {false, nccl.missing, header};
+  if (!nccl.missing.empty()) return {false, nccl.missing, "", header};
   int version = 0;
   nccl.get_version(&version);
-  return {true, "NCCL " + version_text(version) + " (" + nccl.origin + ")", header};
+  return {true, "NCCL " + version_text(version) + " (" + nccl.origin + ")", NcclWindow::why_not(), header};
 }
 
 std::vector<std::byte> new_nccl_id() {
@@ -39,12 +40,12 @@ std::vector<std::byte> new_nccl_id() {
 }
 
 std::unique_ptr<Communicator> make_nccl_communicator(CudaBackend& device, Communicator& host,
-                                                     std::span<const std::byte> id,
+                                                     ControlChannel& control, std::span<const std::byte> id,
                                                      const GpuGroupOptions& options) {
   ncclUniqueId own{};
   LLM_TP_CHECK(id.size() == sizeof own, "an id that is not NCCL's");
   std::memcpy(&own, id.data(), sizeof own);
-  return std::make_unique<NcclCommunicator>(device, host, own, options);
+  return std::make_unique<NcclCommunicator>(device, host, control, own, options);
 }
 
 }  // namespace llm_tp

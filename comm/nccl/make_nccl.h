@@ -16,7 +16,7 @@ namespace llm_tp {
 std::vector<std::byte> new_nccl_id();
 /// Collective: all ranks with the id of rank 0.
 std::unique_ptr<Communicator> make_nccl_communicator(CudaBackend& device, Communicator& host,
-                                                     std::span<const std::byte> id,
+                                                     ControlChannel& control, std::span<const std::byte> id,
                                                      const GpuGroupOptions& options);
 
 }  // namespace llm_tp

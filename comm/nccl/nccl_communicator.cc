@@ -6,8 +6,10 @@
 #include <exception>
 #include <utility>
 
+#include "base/log.h"
 #include "comm/nccl/nccl_library.h"
 #include "comm/tree_reduce.h"
+#include "comm/try_together.h"
 #include "kernels/cuda/device_rows.h"
 #include "kernels/cuda/rank_sums.h"
 
@@ -24,19 +26,22 @@ float* contiguous(TensorView out) {
 
 std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
+bool are_equal(const std::vector<std::int64_t>& counts) {
+  return std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>()) == counts.end();
+}
+
 }  // namespace
 
 void NcclCommunicator::End::operator()(ncclComm_t comm) const {
   std::uncaught_exceptions() > 0 ? nccl_library().abort(comm) : nccl_library().destroy(comm);
 }
 
-NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, const ncclUniqueId& id,
-                                   const GpuGroupOptions& options)
+NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, ControlChannel& control,
+                                   const ncclUniqueId& id, const GpuGroupOptions& options)
     : device_(device),
       host_(host),
       options_(options),
       buffer_(device.stream()),
-      numbers_(reinterpret_cast<float*>(buffer_.reserve(size(options.buffer_numbers) * sizeof(float)))),
       own_rows_(device.stream(), device.pipe()),
       places_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
@@ -47,6 +52,9 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
   const ncclResult_t started = nccl_library().init_rank(&comm, world(), id, rank(), &config);
   comm_.reset(comm);
   settle(started, "ncclCommInitRankConfig", ExitCode::kUnavailable);
+  take_window(control);
+  numbers_ = reinterpret_cast<float*>(
+      window_ ? window_->data() : buffer_.reserve(size(options.buffer_numbers) * sizeof(float)));
   device_.wait().watch([this](int look) {
     constexpr const char* kPlace = "a sum between GPUs";
     state(kPlace);
@@ -54,11 +62,53 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, cons
   });
 }
 
-NcclCommunicator::~NcclCommunicator() { device_.wait().watch({}); }
+NcclCommunicator::~NcclCommunicator() {
+  if (window_ && std::uncaught_exceptions() == 0) {
+    try {
+      device_.synchronize();
+      settle(window_->deregister(comm_.get()), "ncclCommWindowDeregister");
+    } catch (const Error&) {  // a rank was lost after the last sum: the memory goes with the process
+    }
+  }
+  device_.wait().watch({});
+}
+
+void NcclCommunicator::take_window(ControlChannel& control) {
+  if (options_.windows == NcclWindows::kOff) return;
+  // A rank that has no memory would be waited for in the registration.
+  std::string why_not = try_together(host_, control, [&] {
+    if (const std::string why = NcclWindow::why_not(); !why.empty()) throw Error(ExitCode::kUnavailable, why);
+    window_ = std::make_unique<NcclWindow>(size(options_.buffer_numbers) * sizeof(float));
+    return std::vector<std::byte>{};
+  });
+  if (why_not.empty())
+    why_not = try_together(host_, control, [&] {
+      settle(window_->register_with(comm_.get()), "ncclCommWindowRegister", ExitCode::kUnavailable);
+      if (!window_->is_registered())
+        throw Error(ExitCode::kUnavailable, "NCCL has no symmetric memory between these GPUs");
+      return std::vector<std::byte>{};
+    });
+  if (why_not.empty()) return;
+  if (window_ && window_->is_registered())
+    settle(window_->deregister(comm_.get()), "ncclCommWindowDeregister");
+  window_.reset();
+  if (options_.windows == NcclWindows::kOn)
+    throw Error(ExitCode::kUnavailable, "nccl_windows on: " + why_not + "; --nccl-windows auto does without");
+  if (rank() == 0) log(LogLevel::kDebug, "NCCL has no symmetric windows: " + why_not);
+}
+
+const float* NcclCommunicator::sent_from(const float* mine, std::int64_t count) {
+  if (!window_ || count == 0) return mine;
+  check_cuda(cudaMemcpyAsync(second_half(), mine, size(count) * sizeof(float), cudaMemcpyDeviceToDevice,
+                             device_.stream()),
+             "cudaMemcpyAsync to the window of NCCL");
+  return second_half();
+}
 
 std::string NcclCommunicator::description() const {
   return find_nccl().text + ", " + std::to_string(world()) + " ranks, " +
-         (options_.tree_order ? "added along the tree on each GPU" : "added by NCCL");
+         (options_.tree_order ? "added along the tree on each GPU" : "added by NCCL") +
+         (window_ ? ", through symmetric windows" : "");
 }
 
 std::vector<std::vector<std::byte>> NcclCommunicator::gather(std::span<const std::byte> mine) {
@@ -92,8 +142,7 @@ ncclResult_t NcclCommunicator::state(const char* call, ExitCode code) const {
 void NcclCommunicator::gather_parts(float* all, const float* mine, const Parts& parts) {
   const NcclLibrary& nccl = nccl_library();
   const auto& [starts, counts] = parts;
-  const bool equal = std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>()) == counts.end();
-  if (equal && counts[0] > 0)
+  if (are_equal(counts) && counts[0] > 0)
     return settle(
         nccl.all_gather(mine, all + starts[0], size(counts[0]), ncclFloat, comm_.get(), device_.stream()),
         "ncclAllGather");
@@ -136,7 +185,7 @@ void NcclCommunicator::sum_add_norm(DeviceBackend& ops, const ResidualNorm& norm
 }
 
 bool NcclCommunicator::goes_whole(const TreeParts& parts, std::int64_t elements) const {
-  return elements * parts.total_roots() <= std::min(kWholeNumbers, options_.buffer_numbers);
+  return elements * parts.total_roots() <= std::min(kWholeNumbers, most_numbers());
 }
 
 void NcclCommunicator::gather_roots(const float* mine, const TreeParts& parts, std::int64_t elements) {
@@ -145,7 +194,8 @@ void NcclCommunicator::gather_roots(const float* mine, const TreeParts& parts, s
     of_ranks.starts.push_back(parts.first_root_of_rank(r) * elements);
     of_ranks.counts.push_back(parts.roots_of_rank(r) * elements);
   }
-  gather_parts(numbers_, mine, of_ranks);
+  const bool is_one_call = are_equal(of_ranks.counts);
+  gather_parts(numbers_, is_one_call ? sent_from(mine, of_ranks.counts[0]) : mine, of_ranks);
 }
 
 void NcclCommunicator::sum_slices(float* out, const float* mine, const TreeParts& parts,
@@ -178,17 +228,23 @@ void NcclCommunicator::sum_by_nccl(float* out, float* mine, int roots, std::int6
   std::vector<TreeAddition> own;
   for (int i = 1; i < roots; ++i) own.push_back({0, i});
   if (!own.empty()) llm_tp::tree_sum(device_.stream(), mine, mine, elements, elements, own);
-  const std::int64_t chunk = options_.buffer_numbers;
+  const std::int64_t chunk = most_numbers();
   // A rank without roots adds zeros.
+  float* const zeros = window_ ? second_half() : numbers_;
   if (roots == 0)
-    check_cuda(
-        cudaMemsetAsync(numbers_, 0, size(std::min(chunk, elements)) * sizeof(float), device_.stream()),
-        "cudaMemsetAsync");
-  for (std::int64_t begin = 0; begin < elements; begin += chunk)
-    settle(nccl_library().all_reduce(roots > 0 ? mine + begin : numbers_, out + begin,
-                                     size(std::min(chunk, elements - begin)), ncclFloat, ncclSum, comm_.get(),
-                                     device_.stream()),
+    check_cuda(cudaMemsetAsync(zeros, 0, size(std::min(chunk, elements)) * sizeof(float), device_.stream()),
+               "cudaMemsetAsync");
+  for (std::int64_t begin = 0; begin < elements; begin += chunk) {
+    const std::int64_t count = std::min(chunk, elements - begin);
+    float* const to = window_ ? numbers_ : out + begin;
+    settle(nccl_library().all_reduce(roots > 0 ? sent_from(mine + begin, count) : zeros, to, size(count),
+                                     ncclFloat, ncclSum, comm_.get(), device_.stream()),
            "ncclAllReduce");
+    if (window_)
+      check_cuda(cudaMemcpyAsync(out + begin, to, size(count) * sizeof(float), cudaMemcpyDeviceToDevice,
+                                 device_.stream()),
+                 "cudaMemcpyAsync from the window of NCCL");
+  }
 }
 
 void NcclCommunicator::share_rows(TensorView out, TensorView mine, std::span<const int> owners) {
@@ -196,7 +252,7 @@ void NcclCommunicator::share_rows(TensorView out, TensorView mine, std::span<con
   check_shared_rows(out, mine, owners, world());
   const std::int64_t columns = out.columns();
   if (out.rows() == 0 || columns == 0) return;
-  const std::int64_t rows_at_once = options_.buffer_numbers / columns;
+  const std::int64_t rows_at_once = most_numbers() / columns;
   LLM_TP_CHECK(rows_at_once > 0, "sums between GPUs: the buffer has no room for a row");
   const auto rows_from = [&](TensorView t, std::int64_t begin, std::int64_t rows) {
     return DeviceRows{reinterpret_cast<float*>(t.data) + begin * t.row_stride, t.row_stride, rows, columns};
@@ -217,7 +273,7 @@ void NcclCommunicator::share_rows(TensorView out, TensorView mine, std::span<con
       places.push_back(static_cast<std::int32_t>(next[size(owner)] / columns));
       next[size(owner)] += columns;
     }
-    float* const packed = numbers_ + parts.starts[size(rank())];
+    float* const packed = window_ ? second_half() : numbers_ + parts.starts[size(rank())];
     if (!own_rows.empty())
       llm_tp::gather_rows(device_.stream(), {packed, columns, std::ssize(own_rows), columns},
                           rows_from(mine, begin, rows),

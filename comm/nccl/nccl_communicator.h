@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "comm/nccl/gpu_group.h"
+#include "comm/nccl/nccl_window.h"
 #include "comm/rank_watch.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -19,12 +20,15 @@ namespace llm_tp {
 /// other communicator. Small sums: the roots of all ranks to every rank. Large ones: every rank receives the
 /// roots of its slice of the elements, adds them, and the slices are gathered. Without tree_order NCCL adds.
 ///
+/// Where windows are to be had, collectives of small sums, and NCCL's own sums, go from one half of a
+/// symmetric window to the other.
+///
 /// While the host waits for the device, errors of NCCL, ranks that died and waits beyond the limit end in
 /// Error(kTryAgain). out must be contiguous.
 class NcclCommunicator : public Communicator {
  public:
   /// Collective: all ranks with the same id. Errors: kUnavailable.
-  NcclCommunicator(CudaBackend& device, Communicator& host, const ncclUniqueId& id,
+  NcclCommunicator(CudaBackend& device, Communicator& host, ControlChannel& control, const ncclUniqueId& id,
                    const GpuGroupOptions& options);
   ~NcclCommunicator() override;
   NcclCommunicator(const NcclCommunicator&) = delete;
@@ -59,6 +63,15 @@ class NcclCommunicator : public Communicator {
   void settle(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain);
   /// NCCL's asynchronous state, checked: success or in progress.
   ncclResult_t state(const char* call, ExitCode code = ExitCode::kTryAgain) const;
+  /// Collective: registers memory for messages, or says why there is none, the same on every rank.
+  void take_window(ControlChannel& control);
+  /// Numbers that a collective can have on their way from one half of the window to the other.
+  std::int64_t most_numbers() const {
+    return window_ ? options_.buffer_numbers / 2 : options_.buffer_numbers;
+  }
+  float* second_half() const { return numbers_ + options_.buffer_numbers / 2; }
+  /// From where a collective may send what is at `mine`: the second half of the window, or there.
+  const float* sent_from(const float* mine, std::int64_t count);
   /// Every rank's part of `all` reaches all ranks; mine [counts[rank]] may lie in its place.
   void gather_parts(float* all, const float* mine, const Parts& parts);
   /// Small sums in tree order: the roots of all ranks go to every rank.
@@ -72,7 +85,8 @@ class NcclCommunicator : public Communicator {
   Communicator& host_;
   GpuGroupOptions options_;
   StreamMemory buffer_;
-  float* const numbers_;  // options_.buffer_numbers of them
+  std::unique_ptr<NcclWindow> window_;  // in its place, where there is one
+  float* numbers_ = nullptr;            // options_.buffer_numbers of them
   StepTable own_rows_, places_;
   std::unique_ptr<ncclComm, End> comm_;
   RankWatch ranks_;

@@ -23,8 +23,11 @@ NcclLibrary load() {
         std::string(kName) + " was not found: install NCCL 2, or add its folder to LD_LIBRARY_PATH";
     return nccl;
   }
-  const auto bind = [&](auto& call, const char* name) {
+  const auto look_up = [&](auto& call, const char* name) {
     call = reinterpret_cast<std::remove_reference_t<decltype(call)>>(dlsym(library, name));
+  };
+  const auto bind = [&](auto& call, const char* name) {
+    look_up(call, name);
     if (call == nullptr) nccl.missing = nccl.origin + " has no " + name + ": NCCL 2.14 or later is needed";
   };
   bind(nccl.get_version, "ncclGetVersion");
@@ -41,6 +44,12 @@ NcclLibrary load() {
   bind(nccl.all_reduce, "ncclAllReduce");
   bind(nccl.send, "ncclSend");
   bind(nccl.receive, "ncclRecv");
+#ifdef LLM_TP_NCCL_WINDOWS
+  look_up(nccl.take_memory, "ncclMemAlloc");
+  look_up(nccl.free_memory, "ncclMemFree");
+  look_up(nccl.register_window, "ncclCommWindowRegister");
+  look_up(nccl.deregister_window, "ncclCommWindowDeregister");
+#endif
   return nccl;
 }
 

@@ -3,6 +3,10 @@
 
 #include <string>
 
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
+#define LLM_TP_NCCL_WINDOWS  // the header has them
+#endif
+
 namespace llm_tp {
 
 /// The calls of NCCL that are made here. They are looked up in libnccl.so.2 when first needed, so that a
@@ -24,6 +28,13 @@ struct NcclLibrary {
   decltype(&::ncclAllReduce) all_reduce = nullptr;
   decltype(&::ncclSend) send = nullptr;
   decltype(&::ncclRecv) receive = nullptr;
+#ifdef LLM_TP_NCCL_WINDOWS
+  // Each may be missing in the library.
+  decltype(&::ncclMemAlloc) take_memory = nullptr;
+  decltype(&::ncclMemFree) free_memory = nullptr;
+  decltype(&::ncclCommWindowRegister) register_window = nullptr;
+  decltype(&::ncclCommWindowDeregister) deregister_window = nullptr;
+#endif
 };
 
 /// Looked up once a process.

@@ -11,10 +11,10 @@ constexpr const char* kReason =
 
 }  // namespace
 
-NcclPresence find_nccl() { return {false, kReason, ""}; }
+NcclPresence find_nccl() { return {false, kReason, "", ""}; }
 std::vector<std::byte> new_nccl_id() { throw Error(ExitCode::kUnavailable, kReason); }
-std::unique_ptr<Communicator> make_nccl_communicator(CudaBackend&, Communicator&, std::span<const std::byte>,
-                                                     const GpuGroupOptions&) {
+std::unique_ptr<Communicator> make_nccl_communicator(CudaBackend&, Communicator&, ControlChannel&,
+                                                     std::span<const std::byte>, const GpuGroupOptions&) {
   throw Error(ExitCode::kUnavailable, kReason);
 }
 

@@ -8,4 +8,7 @@ namespace llm_tp {
 /// neither is there, by way of the host.
 enum class GpuCommunication : std::uint8_t { kAuto, kIpc, kNccl, kHost };
 
+/// Whether NCCL's messages go through symmetric windows. kAuto: where the library and the GPUs can.
+enum class NcclWindows : std::uint8_t { kAuto, kOn, kOff };
+
 }  // namespace llm_tp

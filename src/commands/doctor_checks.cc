@@ -39,6 +39,7 @@ class Doctor {
     check_gpus();
     check_gpu_generations();
     check_gpu_communication();
+    check_graphs();
     check_limits();
     check_model();
     return std::move(checks_);
@@ -214,8 +215,8 @@ class Doctor {
   void check_gpu_communication() {
     if (!cuda_is_built()) return ok("gpu communication", "not in this build");
     if (ranks_.size() == 1) return ok("gpu communication", "one rank needs none");
-    if (config_.gpu_communication == GpuCommunication::kHost)
-      return ok("gpu communication", "by way of the host, as gpu_communication asks for");
+    sums_by_host_ = config_.gpu_communication == GpuCommunication::kHost;
+    if (sums_by_host_) return ok("gpu communication", "by way of the host, as gpu_communication asks for");
     const bool ipc = config_.gpu_communication != GpuCommunication::kNccl && !several_hosts() &&
                      ranks_.size() <= static_cast<std::size_t>(kMostIpcRanks);
     const std::string by_ipc =
@@ -234,6 +235,7 @@ class Doctor {
         return ok("gpu communication", by_ipc + "; large sums in pieces, since NCCL cannot be used: " + why);
       const bool asked = config_.gpu_communication == GpuCommunication::kNccl;
       const bool matters = !ranks_[0].at("gpus").empty();
+      sums_by_host_ = true;
       return add("gpu communication",
                  asked     ? "error"
                  : matters ? "warning"
@@ -242,6 +244,41 @@ class Doctor {
                  asked || matters ? "install NCCL, or say --gpu-communication host" : "");
     }
     ok("gpu communication", (ipc ? by_ipc + "; large sums by " : "") + *all_of("nccl").begin());
+    check_windows();
+  }
+
+  /// Of sums by NCCL.
+  void check_windows() {
+    if (config_.nccl_windows == NcclWindows::kOff)
+      return ok("nccl windows", "none, as nccl_windows asks for");
+    for (std::size_t r = 0; r < ranks_.size(); ++r) {
+      const auto why = ranks_[r].at("why_no_windows").get<std::string>();
+      if (why.empty()) continue;
+      const bool asked = config_.nccl_windows == NcclWindows::kOn;
+      return add("nccl windows", asked ? "error" : "ok", "none: rank " + std::to_string(r) + ": " + why,
+                 asked ? "install NCCL 2.27 or later, or say --nccl-windows auto" : "");
+    }
+    ok("nccl windows",
+       "small sums, and all of NCCL's own, go through symmetric windows if the GPUs reach each other's "
+       "memory, "
+       "which is tried at the start");
+  }
+
+  /// Whether steps are replayed, as far as it can be told without a model.
+  void check_graphs() {
+    if (!cuda_is_built() || ranks_[0].at("gpus").empty()) return;
+    if (config_.gpu_graphs == GpuGraphs::kOff)
+      return ok("gpu graphs", "none, as gpu_graphs asks for: kernels are launched one by one");
+    std::string why;
+    if (config_.check_numerics) why = "check_numerics looks at every result";
+    if (sums_by_host_) why = "sums go by way of the host";
+    const bool asked = config_.gpu_graphs == GpuGraphs::kOn;
+    if (why.empty())
+      return ok(
+          "gpu graphs",
+          "steps that come again are replayed, but for mixtures of experts, adapters, and on several ranks "
+          "norms over the heads of all");
+    add("gpu graphs", asked ? "error" : "ok", "none: " + why, asked ? "say --gpu-graphs auto" : "");
   }
 
   void check_limits() {
@@ -281,6 +318,7 @@ class Doctor {
   std::vector<Json> ranks_;
   const GroupFacts& group_;
   std::map<std::string, std::vector<std::size_t>> hosts_;  // ranks of each
+  bool sums_by_host_ = false;                              // of GPUs
   std::vector<Check> checks_;
 };
 

@@ -61,6 +61,7 @@ Json facts_of_this_rank(const Group& group, const EngineConfig& config) {
           {"driver", cuda.driver},
           {"nccl", nccl.text},
           {"nccl_usable", nccl.usable},
+          {"why_no_windows", nccl.why_no_windows},
           {"model", why_model_cannot_be_read(config.model)}};
 }
 

@@ -136,6 +136,7 @@ struct EngineConfig {
   std::optional<std::int64_t> kv_memory;  // bytes a rank; empty: what is left after the weights
   Communication communication = Communication::kAuto;
   GpuCommunication gpu_communication = GpuCommunication::kAuto;
+  NcclWindows nccl_windows = NcclWindows::kAuto;
   GpuGraphs gpu_graphs = GpuGraphs::kAuto;
   GpuProducts gpu_products = GpuProducts::kAuto;
   std::int64_t rank_timeout = 600;  // seconds; 0: never

@@ -141,6 +141,12 @@ void add_engine_keys(std::vector<KeyInfo>& keys) {
                                     {"nccl", GpuCommunication::kNccl},
                                     {"host", GpuCommunication::kHost}},
                                    LLM_TP_FIELD(gpu_communication)));
+  keys.push_back(choice_key<NcclWindows>(
+      {"nccl_windows", "--nccl-windows", "",
+       "Sums by NCCL through symmetric windows, with the same bits in invariant numerics; on: an error where "
+       "that cannot be."},
+      {{"auto", NcclWindows::kAuto}, {"on", NcclWindows::kOn}, {"off", NcclWindows::kOff}},
+      LLM_TP_FIELD(nccl_windows)));
   keys.push_back(
       choice_key<GpuGraphs>({"gpu_graphs", "--gpu-graphs", "",
                              "Replays steps that come again from CUDA graphs, with the same bits; on: an "

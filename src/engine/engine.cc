@@ -38,6 +38,7 @@ GpuGroupOptions gpu_options(const Group& group, const EngineConfig& config) {
   options.wanted = group.one_device ? GpuCommunication::kHost : config.gpu_communication;
   options.one_host = group.local_ranks == group.world();
   options.tree_order = config.numerics == Numerics::kInvariant;
+  options.windows = config.nccl_windows;
   options.limit = std::chrono::seconds(config.rank_timeout);
   return options;
 }

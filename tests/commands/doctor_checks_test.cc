@@ -32,6 +32,7 @@ Json rank_of(const std::string& host, std::vector<int> cores, Json gpus = Json::
           {"driver", "13.0"},
           {"nccl", "NCCL 2.28.9"},
           {"nccl_usable", true},
+          {"why_no_windows", ""},
           {"model", ""},
           {"gpus", std::move(gpus)}};
 }

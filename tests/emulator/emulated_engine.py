@@ -183,6 +183,9 @@ def refusals():
     checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
     expect_equal("doctor with one GPU for two ranks", (doctor.returncode, checks["gpus"]["status"], checks["gpu communication"]["status"]),
                  (69, "error", "ok"))
+    expect_equal("doctor says of graphs", "replayed" in checks["gpu graphs"]["detail"], True)
+    if "nccl windows" in checks:  # built with NCCL
+        expect_equal("doctor says of windows", "symmetric windows" in checks["nccl windows"]["detail"], True)
     expect_equal("doctor says how GPUs add", "by CUDA IPC" in checks["gpu communication"]["detail"] and "NCCL" in checks["gpu communication"]["detail"], True)
     ends("GPUs that cannot share memory", two + ["--gpu-communication", "ipc"], 69, "gpu_communication ipc: rank 0: ", "cudaIpcGetMemHandle",
          EMULATED_IPC="0")

@@ -5,11 +5,16 @@
 //
 // EMULATED_NCCL_ERROR_AFTER=N: from the Nth group on, the asynchronous state of a communicator is an
 // error. EMULATED_NCCL_START_FAILS=R: rank R cannot start, and the others wait for it.
+//
+// Symmetric windows: memory of ncclMemAlloc alone, registered with all ranks before it is used, at the same
+// offsets on every rank in every collective, given back before it is freed. EMULATED_NCCL_WINDOWS=0: GPUs do
+// not reach each other. EMULATED_NCCL_NO_MEMORY=R: rank R gets none from ncclMemAlloc.
 #include <mpi.h>
 
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,12 +37,43 @@ struct State {
   int rank = 0, size = 1;
   bool aborted = false;
   int groups = 0;
+  std::map<const std::byte*, std::size_t> windows;  // that are registered, and their bytes
+  MPI_Request registration = MPI_REQUEST_NULL;      // the sizes of all ranks, on their way
+  std::vector<std::int64_t> sizes;
   int start_looks = 0;  // at a start that is in progress
 };
 
 bool start_fails(int rank) {
   const char* const failing = std::getenv("EMULATED_NCCL_START_FAILS");
   return failing != nullptr && std::atoi(failing) == rank;
+}
+
+std::map<const std::byte*, std::size_t> window_memory;  // of ncclMemAlloc, and its bytes
+
+/// The entry whose memory this lies in.
+auto found_in(const std::map<const std::byte*, std::size_t>& memory, const void* pointer) {
+  const auto* const at = static_cast<const std::byte*>(pointer);
+  auto next = memory.upper_bound(at);
+  if (next == memory.begin()) return memory.end();
+  --next;
+  return at < next->first + next->second ? next : memory.end();
+}
+
+/// Where in a window it lies, for what must be the same on every rank; empty: in none.
+std::string place_in_window(const State& state, const void* pointer) {
+  const auto window = found_in(state.windows, pointer);
+  if (window != state.windows.end())
+    return std::to_string(static_cast<const std::byte*>(pointer) - window->first) + " bytes into a window";
+  if (found_in(window_memory, pointer) != window_memory.end())
+    throw Violation("NCCL: memory of ncclMemAlloc is used, but not registered");
+  return "no window";
+}
+
+/// Whether NCCL would reach the other GPUs' memory directly in this collective.
+std::string way_of(const State& state, const void* from, const void* to) {
+  const std::string source = place_in_window(state, from), target = place_in_window(state, to);
+  const bool through = source != "no window" && target != "no window";
+  return through ? ", from " + source + " to " + target : "";
 }
 
 enum class Kind { kBroadcast, kAllGather, kAllReduce, kSend, kReceive };
@@ -50,15 +86,15 @@ struct Operation {
   int peer;  // root, or the other rank
 
   /// What must be the same on every rank; empty for messages between two.
-  std::string text() const {
+  std::string text(const State& state) const {
     const std::string numbers = std::to_string(count) + " f32";
     switch (kind) {
       case Kind::kBroadcast:
         return "ncclBroadcast of " + numbers + " from rank " + std::to_string(peer) + "; ";
       case Kind::kAllGather:
-        return "ncclAllGather of " + numbers + "; ";
+        return "ncclAllGather of " + numbers + way_of(state, from, to) + "; ";
       case Kind::kAllReduce:
-        return "ncclAllReduce of " + numbers + "; ";
+        return "ncclAllReduce of " + numbers + way_of(state, from, to) + "; ";
       default:
         return {};
     }
@@ -104,7 +140,7 @@ class Group {
   void say() {
     std::string text;
     for (const Operation& o : operations_) {
-      text += o.text();
+      text += o.text(*state_);
       if (o.kind == Kind::kSend)
         mine_.sends[static_cast<std::size_t>(o.peer)] += static_cast<std::int64_t>(o.count);
       if (o.kind == Kind::kReceive)
@@ -260,6 +296,7 @@ ncclResult_t init_rank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, n
   return ncclInProgress;
 }
 ncclResult_t destroy(ncclComm_t comm) {
+  if (!comm->state->windows.empty()) throw Violation("ncclCommDestroy: a window is still registered");
   delete comm;
   return ncclSuccess;
 }
@@ -273,6 +310,15 @@ ncclResult_t async_error(ncclComm_t comm, ncclResult_t* state) {
   if (comm->state->start_looks++ == 0 || !started) {
     *state =
         start_fails(comm->state->rank) && comm->state->start_looks > 1 ? ncclSystemError : ncclInProgress;
+    return ncclSuccess;
+  }
+  if (comm->state->registration != MPI_REQUEST_NULL) {
+    int done = 0;
+    MPI_Test(&comm->state->registration, &done, MPI_STATUS_IGNORE);
+    *state = done != 0 ? ncclSuccess : ncclInProgress;
+    for (const std::int64_t size : comm->state->sizes)
+      if (done != 0 && size != comm->state->sizes.front())
+        throw Violation("ncclCommWindowRegister: windows of unlike sizes");
     return ncclSuccess;
   }
   const char* const after = std::getenv("EMULATED_NCCL_ERROR_AFTER");
@@ -321,15 +367,53 @@ ncclResult_t receive(void* to, std::size_t count, ncclDataType_t type, int peer,
   require_numbers(to, count, "the target of ncclRecv");
   return take({Kind::kReceive, nullptr, static_cast<float*>(to), count, peer}, type, comm, stream);
 }
+ncclResult_t take_memory(void** pointer, std::size_t bytes) {
+  const char* const failing = std::getenv("EMULATED_NCCL_NO_MEMORY");
+  int own = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &own);
+  if (failing != nullptr && std::atoi(failing) == own) return ncclUnhandledCudaError;
+  if (cudaMalloc(pointer, bytes) != cudaSuccess) return ncclUnhandledCudaError;
+  window_memory[static_cast<const std::byte*>(*pointer)] = bytes;
+  return ncclSuccess;
+}
+ncclResult_t free_memory(void* pointer) {
+  if (window_memory.erase(static_cast<const std::byte*>(pointer)) == 0)
+    throw Violation("ncclMemFree of what ncclMemAlloc did not make, or of a window");
+  cudaFree(pointer);
+  return ncclSuccess;
+}
+ncclResult_t register_window(ncclComm_t comm, void* pointer, std::size_t bytes, ncclWindow_t* window,
+                             int flags) {
+  const auto memory = window_memory.find(static_cast<const std::byte*>(pointer));
+  if (memory == window_memory.end() || memory->second != bytes)
+    throw Violation("ncclCommWindowRegister of what ncclMemAlloc did not make, or of a part of it");
+  if (flags != NCCL_WIN_COLL_SYMMETRIC) throw Violation("ncclCommWindowRegister: unknown flags");
+  State& state = *comm->state;
+  const auto size = static_cast<std::int64_t>(bytes);
+  state.sizes.assign(static_cast<std::size_t>(state.size), size);
+  MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, state.sizes.data(), 1, MPI_INT64_T, state.ranks,
+                 &state.registration);
+  const char* const text = std::getenv("EMULATED_NCCL_WINDOWS");
+  if (text != nullptr && std::atoi(text) == 0) return ncclInProgress;  // GPUs do not reach each other
+  state.windows[memory->first] = bytes;
+  *window = static_cast<ncclWindow_t>(pointer);
+  return ncclInProgress;
+}
+ncclResult_t deregister_window(ncclComm_t comm, ncclWindow_t window) {
+  if (comm->state->windows.erase(reinterpret_cast<const std::byte*>(window)) == 0)
+    throw Violation("ncclCommWindowDeregister of what is not registered");
+  return ncclSuccess;
+}
 
 }  // namespace
 
 namespace llm_tp {
 
 const NcclLibrary& nccl_library() {
-  static const NcclLibrary library{"emulated", "",          get_version, error_string, unique_id, init_rank,
-                                   destroy,    abort_group, async_error, group_start,  group_end, broadcast,
-                                   all_gather, all_reduce,  send,        receive};
+  static const NcclLibrary library{"emulated", "",          get_version, error_string,    unique_id,
+                                   init_rank,  destroy,     abort_group, async_error,     group_start,
+                                   group_end,  broadcast,   all_gather,  all_reduce,      send,
+                                   receive,    take_memory, free_memory, register_window, deregister_window};
   return library;
 }
 

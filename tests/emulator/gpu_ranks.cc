@@ -7,8 +7,10 @@
 //   it
 //             first
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <initializer_list>
 #include <string>
@@ -143,7 +145,39 @@ void expect_one_pass(Ranks& ranks, Communicator& sums) {
                "one pass, and nobody looked at the sum");
 }
 
+/// Symmetric windows are used where every rank can, and not where one cannot; then they may not be wanted.
+void windows(Ranks& ranks) {
+  GpuGroupOptions options = options_of(GpuCommunication::kNccl);
+  const auto expect_windows = [&](bool used) {
+    const auto sums = ranks.sums(options);
+    const bool said = sums->description().find("through symmetric windows") != std::string::npos;
+    ranks.expect(said == used, sums->description());
+    compare(ranks, *sums, {300}, true, "NCCL, windows");
+  };
+  expect_windows(true);
+  options.windows = NcclWindows::kOff;
+  expect_windows(false);
+  for (const auto& [name, value, why] :
+       {std::array{"EMULATED_NCCL_WINDOWS", "0", "between these GPUs"},
+        std::array{"EMULATED_NCCL_NO_MEMORY", "1", "rank 1: NCCL, ncclMemAlloc"}}) {
+    setenv(name, value, 1);
+    options.windows = NcclWindows::kAuto;
+    expect_windows(false);
+    options.windows = NcclWindows::kOn;
+    std::string refused;
+    try {
+      ranks.sums(options);
+    } catch (const Error& error) {
+      refused = error.what();
+    }
+    ranks.expect(refused.find(why) != std::string::npos,
+                 "nccl_windows on, " + std::string(name) + ": " + refused);
+    unsetenv(name);
+  }
+}
+
 void nccl(Ranks& ranks) {
+  windows(ranks);
   expect_one_pass(ranks, *ranks.sums(options_of(GpuCommunication::kNccl)));
   for (const std::int64_t buffer : {4 << 20, 1 << 12})  // whole messages, and chunks
     for (const bool tree_order : {true, false}) {
