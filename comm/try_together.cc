@@ -1,42 +1,59 @@
 #include "comm/try_together.h"
 
+#include <string>
+
 #include "base/byte_stream.h"
-#include "base/error.h"
 
 namespace llm_tp {
 
-std::string try_together(Communicator& host, ControlChannel& control,
-                         const std::function<std::vector<std::byte>()>& part,
-                         std::vector<std::vector<std::byte>>* all) {
-  ByteWriter said;
+std::optional<AgreedError> try_together(Communicator& host, ControlChannel& control,
+                                        const std::function<std::vector<std::byte>()>& part,
+                                        std::vector<std::vector<std::byte>>* all) {
+  const auto message_of = [](ExitCode code, const std::string& text, const std::vector<std::byte>& bytes) {
+    ByteWriter out;
+    out.value(code);
+    out.text(text);
+    out.list(bytes);
+    return out.take();
+  };
+  std::vector<std::byte> mine;
   try {
-    const std::vector<std::byte> made = part();
-    said.text("");
-    said.list(made);
+    mine = message_of(ExitCode::kOk, "", part());
   } catch (const Error& error) {
-    said.text(error.what());
-    said.list(std::vector<std::byte>{});
+    mine = message_of(error.code(), error.what(), {});
   }
-  std::string failure;
-  ByteWriter all_said;
-  const auto gathered = host.gather(said.take());
-  for (std::size_t r = 0; r < gathered.size(); ++r) {
-    ByteReader in(gathered[r]);
-    const std::string of_rank = in.text();
-    if (failure.empty() && !of_rank.empty()) failure = "rank " + std::to_string(r) + ": " + of_rank;
-    all_said.list(in.list<std::byte>());
+  const auto said = host.gather(mine);
+  ExitCode code = ExitCode::kOk;
+  std::string text;
+  ByteWriter lists;
+  for (std::size_t r = 0; r < said.size(); ++r) {
+    ByteReader in(said[r]);
+    const auto of_rank = in.value<ExitCode>();
+    const std::string why = in.text();
+    if (code == ExitCode::kOk && of_rank != ExitCode::kOk) {
+      code = of_rank;
+      text = "rank " + std::to_string(r) + ": " + why;
+    }
+    lists.list(in.list<std::byte>());
   }
-  ByteWriter out;
-  out.text(failure);
-  out.list(all_said.take());
-  std::vector<std::byte> message = out.take();
-  control.broadcast(message);
-  ByteReader in(message);
-  failure = in.text();
-  const std::vector<std::byte> lists = in.list<std::byte>();
-  ByteReader of_ranks(lists);
-  for (int r = 0; all != nullptr && r < host.world(); ++r) all->push_back(of_ranks.list<std::byte>());
-  return failure;
+  std::vector<std::byte> verdict = message_of(code, text, lists.take());
+  control.broadcast(verdict);
+  ByteReader in(verdict);
+  code = in.value<ExitCode>();
+  text = in.text();
+  const std::vector<std::byte> of_ranks = in.list<std::byte>();
+  ByteReader parts(of_ranks);
+  for (int r = 0; all != nullptr && r < host.world(); ++r) all->push_back(parts.list<std::byte>());
+  if (code == ExitCode::kOk) return std::nullopt;
+  return AgreedError(code, text);
+}
+
+void do_together(Communicator& host, ControlChannel& control, const std::function<void()>& part) {
+  const auto failure = try_together(host, control, [&] {
+    part();
+    return std::vector<std::byte>{};
+  });
+  if (failure) throw AgreedError(*failure);
 }
 
 }  // namespace llm_tp

@@ -7,6 +7,7 @@
 
 #include "comm/ipc/peer_tree.h"
 #include "comm/tree_reduce.h"
+#include "comm/try_together.h"
 #include "kernels/cuda/device_rows.h"
 
 namespace llm_tp {
@@ -23,8 +24,11 @@ IpcCommunicator::IpcCommunicator(CudaBackend& device, Communicator& host, Contro
       group_(mail_->group()),
       owners_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
-  owners_.reserve(kMostListedRows * sizeof(std::int32_t));
-  auto* const stop = reinterpret_cast<std::uint32_t*>(stop_.reserve(sizeof(std::uint32_t)));
+  do_together(host, control, [&] {
+    owners_.reserve(kMostListedRows * sizeof(std::int32_t));
+    stop_.reserve(sizeof(std::uint32_t));
+  });
+  auto* const stop = reinterpret_cast<std::uint32_t*>(stop_.data());
   *stop = 0;
   group_.stop = stop;
   device_.wait().watch([this, of_large = device_.wait().watcher()](int look) {

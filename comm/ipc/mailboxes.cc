@@ -6,6 +6,7 @@
 #include "comm/try_together.h"
 
 namespace llm_tp {
+
 Mailboxes::Mailboxes(CudaBackend& device, int rank, int world) {
   group_.rank = rank;
   group_.world = world;
@@ -44,7 +45,7 @@ std::shared_ptr<Mailboxes> exchange_mailboxes(CudaBackend& device, Communicator&
                                               ControlChannel& control, std::string& why_not) {
   std::shared_ptr<Mailboxes> mail;
   std::vector<std::vector<std::byte>> handles;
-  why_not = try_together(
+  auto failure = try_together(
       host, control,
       [&] {
         mail = std::make_shared<Mailboxes>(device, host.rank(), host.world());
@@ -53,14 +54,18 @@ std::shared_ptr<Mailboxes> exchange_mailboxes(CudaBackend& device, Communicator&
         return handle.take();
       },
       &handles);
-  if (!why_not.empty()) return nullptr;
-  why_not = try_together(host, control, [&] {
+  if (failure) {
+    why_not = failure->what();
+    return nullptr;
+  }
+  failure = try_together(host, control, [&] {
     for (int r = 0; r < host.world(); ++r)
       if (r != host.rank())
         mail->open(r, ByteReader(handles[static_cast<std::size_t>(r)]).value<cudaIpcMemHandle_t>());
     return std::vector<std::byte>{};
   });
-  if (why_not.empty()) return mail;
+  if (!failure) return mail;
+  why_not = failure->what();
   mail->close_together(host, control);
   return nullptr;
 }

@@ -56,8 +56,8 @@ GpuSums choose_gpu_sums(DeviceBackend& device, Communicator& host, ControlChanne
 
 /// Collective: sums of tensors in the memory of `device`, a CUDA backend. Bytes of the host go on by `host`.
 /// device, host and control must outlive the result. Errors: kUnavailable where NCCL does not start, on the
-/// rank where it does not: the others wait for it, so that rank must end the group; and on every rank where
-/// windows are wanted and a rank has none.
+/// rank where it does not: the others wait for it, so that rank must end the group. AgreedError where a rank
+/// has no memory for it, or no windows that are wanted.
 std::unique_ptr<Communicator> make_gpu_communicator(DeviceBackend& device, Communicator& host,
                                                     ControlChannel& control, const GpuSums& sums,
                                                     const GpuGroupOptions& options);

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "comm/nccl/nccl_library.h"
 #include "comm/tree_reduce.h"
-#include "comm/try_together.h"
 #include "kernels/cuda/device_rows.h"
 #include "kernels/cuda/rank_sums.h"
 
@@ -45,16 +44,17 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, Cont
       own_rows_(device.stream(), device.pipe()),
       places_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
-  for (StepTable* table : {&own_rows_, &places_}) table->reserve(kMostListedRows * sizeof(std::int32_t));
+  // Before NCCL starts, in which a rank without memory would be waited for.
+  do_together(host, control, [&] {
+    for (StepTable* table : {&own_rows_, &places_}) table->reserve(kMostListedRows * sizeof(std::int32_t));
+  });
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that a rank that never comes is noticed here
   ncclComm_t comm = nullptr;
   const ncclResult_t started = nccl_library().init_rank(&comm, world(), id, rank(), &config);
   comm_.reset(comm);
   settle(started, "ncclCommInitRankConfig", ExitCode::kUnavailable);
-  take_window(control);
-  numbers_ = reinterpret_cast<float*>(
-      window_ ? window_->data() : buffer_.reserve(size(options.buffer_numbers) * sizeof(float)));
+  take_memory(control);
   device_.wait().watch([this](int look) {
     constexpr const char* kPlace = "a sum between GPUs";
     state(kPlace);
@@ -73,28 +73,39 @@ NcclCommunicator::~NcclCommunicator() {
   device_.wait().watch({});
 }
 
-void NcclCommunicator::take_window(ControlChannel& control) {
-  if (options_.windows == NcclWindows::kOff) return;
+void NcclCommunicator::take_memory(ControlChannel& control) {
+  if (options_.windows != NcclWindows::kOff) {
+    const auto failure = try_window(control);
+    if (failure && options_.windows == NcclWindows::kOn)
+      throw AgreedError(failure->code(), std::string("nccl_windows on: ") + failure->what() +
+                                             "; --nccl-windows auto does without");
+    if (failure && rank() == 0)
+      log(LogLevel::kDebug, std::string("NCCL has no symmetric windows: ") + failure->what());
+  }
+  if (!window_)
+    do_together(host_, control, [&] { buffer_.reserve(size(options_.buffer_numbers) * sizeof(float)); });
+  numbers_ = reinterpret_cast<float*>(window_ ? window_->data() : buffer_.data());
+}
+
+std::optional<AgreedError> NcclCommunicator::try_window(ControlChannel& control) {
   // A rank that has no memory would be waited for in the registration.
-  std::string why_not = try_together(host_, control, [&] {
+  auto failure = try_together(host_, control, [&] {
     if (const std::string why = NcclWindow::why_not(); !why.empty()) throw Error(ExitCode::kUnavailable, why);
     window_ = std::make_unique<NcclWindow>(size(options_.buffer_numbers) * sizeof(float));
     return std::vector<std::byte>{};
   });
-  if (why_not.empty())
-    why_not = try_together(host_, control, [&] {
+  if (!failure)
+    failure = try_together(host_, control, [&] {
       settle(window_->register_with(comm_.get()), "ncclCommWindowRegister", ExitCode::kUnavailable);
       if (!window_->is_registered())
         throw Error(ExitCode::kUnavailable, "NCCL has no symmetric memory between these GPUs");
       return std::vector<std::byte>{};
     });
-  if (why_not.empty()) return;
+  if (!failure) return std::nullopt;
   if (window_ && window_->is_registered())
     settle(window_->deregister(comm_.get()), "ncclCommWindowDeregister");
   window_.reset();
-  if (options_.windows == NcclWindows::kOn)
-    throw Error(ExitCode::kUnavailable, "nccl_windows on: " + why_not + "; --nccl-windows auto does without");
-  if (rank() == 0) log(LogLevel::kDebug, "NCCL has no symmetric windows: " + why_not);
+  return failure;
 }
 
 const float* NcclCommunicator::sent_from(const float* mine, std::int64_t count) {

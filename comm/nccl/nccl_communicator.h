@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "comm/nccl/gpu_group.h"
 #include "comm/nccl/nccl_window.h"
 #include "comm/rank_watch.h"
+#include "comm/try_together.h"
 #include "kernels/cuda/cuda_backend.h"
 
 namespace llm_tp {
@@ -63,8 +65,11 @@ class NcclCommunicator : public Communicator {
   void settle(ncclResult_t result, const char* call, ExitCode code = ExitCode::kTryAgain);
   /// NCCL's asynchronous state, checked: success or in progress.
   ncclResult_t state(const char* call, ExitCode code = ExitCode::kTryAgain) const;
-  /// Collective: registers memory for messages, or says why there is none, the same on every rank.
-  void take_window(ControlChannel& control);
+  /// Collective: memory for messages. Errors: AgreedError, where a rank has none, or no window that is
+  /// wanted.
+  void take_memory(ControlChannel& control);
+  /// Collective: a window, or what stands against it.
+  std::optional<AgreedError> try_window(ControlChannel& control);
   /// Numbers that a collective can have on their way from one half of the window to the other.
   std::int64_t most_numbers() const {
     return window_ ? options_.buffer_numbers / 2 : options_.buffer_numbers;

@@ -5,6 +5,7 @@
 
 #include "comm/communicator.h"
 #include "comm/control_channel.h"
+#include "comm/try_together.h"
 
 namespace llm_tp {
 
@@ -26,12 +27,6 @@ struct Group {
   int ranks_in_memory(bool of_device) const {
     return one_device ? world() : of_device ? 1 : local_ranks < 1 ? 1 : local_ranks;
   }
-};
-
-/// An error that every rank of the group knows of: rank 0 prints it and all end by themselves with its code.
-class AgreedError : public Error {
- public:
-  using Error::Error;
 };
 
 /// Runs `part` on every rank and waits for all. Where it fails anywhere, the error of the lowest such rank is

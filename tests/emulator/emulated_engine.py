@@ -261,6 +261,11 @@ def lost():
         begin = time.monotonic()
         os.kill(process_of(1, process.pid), kill)
         ended(what, process, begin, codes, *texts)
+    nccl = [MPIRUN, "--oversubscribe", "-np", "3", ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4",
+            "--device", "cuda", "--gpu-communication", "nccl"]
+    ends("a rank without memory for a window that is wanted", nccl + ["--nccl-windows", "on"], 69, "nccl_windows on: rank 1: NCCL, ncclMemAlloc",
+         EMULATED_NCCL_NO_MEMORY="1")
+    ends("GPUs without memory for messages", nccl + ["--nccl-windows", "off"], 71, "rank 0: CUDA, device 0", "out of memory", EMULATED_GPU_MIB="8")
     ended("NCCL that does not start on rank 2", group(EMULATED_NCCL_START_FAILS="2"), time.monotonic(), (69,), "rank 2 on ")
     ended("an error of NCCL", group("--gpu-communication", "nccl", EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
 
