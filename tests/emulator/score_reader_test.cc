@@ -15,6 +15,9 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "model/shard_plan.h"
+#ifndef LLM_TP_REAL_GPU
+#include "emulator/block_runner.h"
+#endif
 
 namespace llm_tp::testing {
 namespace {
@@ -178,7 +181,7 @@ ScoreList requests_of_all_kinds(const Rows& rows, unsigned seed) {
     r.sampling.temperature = 1, r.sampling.min_p = 0.1f, mask(r, MaskKind::kAllowed, 50);
   });
   add([&](RowRequest& r) { r.sampling.temperature = 0.5f, mask(r, MaskKind::kForbidden, 3); });
-  add([&](RowRequest& r) { adjust(r, 30, false), mask(r, MaskKind::kAllowed, 1 << 20); });
+  add([&](RowRequest& r) { adjust(r, 400, false), mask(r, MaskKind::kAllowed, 1 << 20); });
   add([](RowRequest& r) { r.whole = WholeKind::kScores; });
   add([](RowRequest& r) { r.whole = WholeKind::kLogits; });
   for (const float temperature : {0.05f, 0.8f, 1.0f, 30.0f})
@@ -203,8 +206,20 @@ TEST_F(ScoreReading, FindsWhatTheHostFinds) {
   }
 }
 
+#ifndef LLM_TP_REAL_GPU
+TEST_F(ScoreReading, TheOrderOfThreadsDoesNotChangeABit) {
+  using emulator::ThreadOrder;
+  const Rows rows(700, 0, 44, 2, 3, 3, 0);
+  for (const ThreadOrder order : {ThreadOrder::kDescending, ThreadOrder::kRandom}) {
+    emulator::set_thread_order(order, 7);
+    expect_as_the_host(rows, requests_of_all_kinds(rows, 3));
+  }
+  emulator::set_thread_order(ThreadOrder::kAscending);
+}
+#endif
+
 TEST_F(ScoreReading, NoRowGoesToTheHostWhereItNeedNot) {
-  const Rows rows(9000, 0, 188, 4, 5, 3, 0);
+  const Rows rows(5003, 0, 157, 4, 5, 3, 0);
   ScoreList list = requests_of_all_kinds(rows, 5);
   std::erase_if(list.rows,
                 [](const RowRequest& r) { return r.whole != WholeKind::kNone || r.sampling.is_typical(); });
@@ -253,6 +268,17 @@ TEST_F(ScoreReading, LeavesToTheHostWhatItCannotDecide) {
   EXPECT_EQ(rows_for(forbidden, drawn), 0);
 }
 
+TEST_F(ScoreReading, ARowEndsBeforeTheNextOneBegins) {
+  Rows rows(701, 0, 44, 2, 1, 3, 0);  // no whole segments
+  rows.logit(0, 700) = 50;
+  rows.logit(1, 0) = 60;
+  ScoreList list;
+  list.rows.emplace_back();
+  list.rows.emplace_back().sampling.temperature = 1;
+  list.rows.back().sampling.top_k = 5;
+  expect_as_the_host(rows, list);
+}
+
 /// Scores so large that they swallow the draws: the largest keys are equal, and the first of them is drawn.
 TEST_F(ScoreReading, TheFirstOfEqualKeysIsDrawn) {
   Rows rows(700, 0, 44, 1, 1, 3, 0);
@@ -287,7 +313,7 @@ TEST_F(ScoreReading, APartWithoutTokensHasNothing) {
 }
 
 TEST_F(ScoreReading, TakesNoMemoryAfterwards) {
-  const Rows rows(9000, 0, 188, 3, 2, 3, 0);
+  const Rows rows(5003, 0, 157, 3, 2, 3, 0);
   StepLimits limits;
   limits.vocabulary_rows = rows.part.size();
   limits.vocabulary_run = vocabulary_unit(rows.vocabulary);
@@ -300,9 +326,8 @@ TEST_F(ScoreReading, TakesNoMemoryAfterwards) {
   std::vector<std::uint32_t> open(list.rows.size());
   std::iota(open.begin(), open.end(), 0u);
   const std::int64_t before = DeviceLog::of_this_thread().times_taken();
-  for (int round = 0; round < 2; ++round)
-    reader.read(list, list.rows, open, std::vector<double>(open.size()), round,
-                {rows.view(memory.floats()), rows.numbers});
+  reader.read(list, list.rows, open, std::vector<double>(open.size()), 1,
+              {rows.view(memory.floats()), rows.numbers});
   EXPECT_EQ(DeviceLog::of_this_thread().times_taken(), before);
 }
 
