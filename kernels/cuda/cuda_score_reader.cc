@@ -1,14 +1,15 @@
 #include "kernels/cuda/cuda_score_reader.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace llm_tp {
 namespace {
 
 std::size_t size(std::int64_t count, std::size_t bytes) { return static_cast<std::size_t>(count) * bytes; }
 
-/// The list by score holds no more than this; see ScoreReader.
-bool fits(std::int64_t wanted, Range part) {
+/// Whether a list of so many is one of those that are made here.
+bool is_short(std::int64_t wanted, Range part) {
   return std::min(wanted, part.size()) <= ScoreReader::kMostCandidates;
 }
 
@@ -66,11 +67,10 @@ std::vector<RowAnswer> CudaScoreReader::read(TensorView logits, Range part, std:
       logits.columns() == part.size() && run > 0 && run % 16 == 0 && (part.empty() || part.begin % run == 0),
       "rows of scores that are not a part of the vocabulary in whole runs");
   std::vector<RowAnswer> answers(questions.size());
-  const auto left_to_host = [&](const RowQuestion& q) { return !fits(q.top, part) || !fits(q.best, part); };
+  const auto left_to_host = [&](const RowQuestion& q) { return !is_short(q.top, part) || !is_short(q.best, part); };
   for (std::size_t begin = 0; begin < questions.size();) {
     QuestionTable table(part, run);
-    std::vector<RowAnswer> group;
-    std::vector<std::size_t> numbers;
+    std::vector<std::size_t> numbers;  // of the questions in it
     for (; begin < questions.size(); ++begin) {
       const RowQuestion& question = questions[begin];
       LLM_TP_CHECK(question.row >= 0 && question.row < logits.rows(), "a question about no row");
@@ -81,7 +81,7 @@ std::vector<RowAnswer> CudaScoreReader::read(TensorView logits, Range part, std:
         break;  // the next group has room
     }
     if (numbers.empty()) continue;
-    group.resize(numbers.size());
+    std::vector<RowAnswer> group(numbers.size());
     if (part.empty()) {
       for (RowAnswer& nothing : group) nothing.complete = true;
     } else {

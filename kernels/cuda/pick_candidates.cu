@@ -7,7 +7,7 @@
 namespace llm_tp {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 256;
 constexpr std::int32_t kMostWorkingRoom = working_room(ScoreReader::kMostCandidates);
 
 /// Unsigned numbers in the order of floats: not for NaN; -0 just below 0.
@@ -137,14 +137,18 @@ __device__ inline void pick(const ReadArguments& args, const float* scores, cons
 __device__ inline void end_row(const ReadArguments& args, const DeviceQuestion& question, const float* logits,
                                RowEnd& end) {
   RunState state = nothing_drawn();
-  for (auto run = static_cast<std::int32_t>(threadIdx.x); run < args.runs; run += 32)
-    join(state, args.states[static_cast<std::int64_t>(blockIdx.x) * args.runs + run]);
+  for (auto run = static_cast<std::int32_t>(threadIdx.x); run < args.runs; run += 32) {
+    const RunState& other = args.states[static_cast<std::int64_t>(blockIdx.x) * args.runs + run];
+    join(state, other);
+    state.has_nan = state.has_nan || other.has_nan;
+  }
   join_lanes(state);
+  const bool has_nan = __any_sync(~0u, state.has_nan ? 1 : 0) != 0;
   if (threadIdx.x > 0) return;
   end.key = state.key;
   end.second_key = state.second_key;
   end.drawn = {state.id, state.score, state.id >= 0 ? logits[state.id - args.first] : 0.0f};
-  end.has_nan = state.has_nan ? 1 : 0;
+  end.has_nan = has_nan ? 1 : 0;
   const std::int64_t target = question.target - args.first;
   end.target_logit = target >= 0 && target < args.columns ? logits[target] : 0.0f;
 }

@@ -19,6 +19,8 @@ __device__ inline float* maxima_of(const ReadArguments& args, unsigned question,
   return args.maxima + (2 * question + (of_scores ? 1 : 0)) * segments_of(args.columns);
 }
 
+__device__ inline RunState nothing_drawn() { return {-INFINITY, -INFINITY, -1, 0.0f, false}; }
+
 /// The larger of two keys on top, the largest of the others as second.
 __device__ inline void join(RunState& own, const RunState& other) {
   const double smaller = own.key < other.key ? own.key : other.key;
@@ -26,20 +28,17 @@ __device__ inline void join(RunState& own, const RunState& other) {
   second = smaller > second ? smaller : second;
   if (other.key > own.key) own.key = other.key, own.id = other.id, own.score = other.score;
   own.second_key = second;
-  own.has_nan = own.has_nan || other.has_nan;
 }
 /// Over a warp; the result is in all lanes, but for keys that are equal, where lanes may differ in the token.
 __device__ inline void join_lanes(RunState& own) {
   for (int distance = 16; distance > 0; distance /= 2) {
-    RunState other;
+    RunState other = nothing_drawn();
     other.key = __shfl_xor_sync(~0u, own.key, distance);
     other.second_key = __shfl_xor_sync(~0u, own.second_key, distance);
     other.id = __shfl_xor_sync(~0u, own.id, distance);
     other.score = __shfl_xor_sync(~0u, own.score, distance);
-    other.has_nan = __shfl_xor_sync(~0u, own.has_nan ? 1 : 0, distance) != 0;
     join(own, other);
   }
 }
-__device__ inline RunState nothing_drawn() { return {-INFINITY, -INFINITY, -1, 0.0f, false}; }
 
 }  // namespace llm_tp

@@ -51,11 +51,13 @@ __device__ inline void write_sum(const float* scores, const Run& run, float maxi
       weighted = weighted + __shfl_sync(~0u, product, from);
     }
   }
-  double total = 0, weighted_total = 0;
-  for (int from = 0; from < 8; ++from) {
-    total = total + static_cast<double>(__shfl_sync(~0u, sum, from));
-    weighted_total = weighted_total + static_cast<double>(__shfl_sync(~0u, weighted, from));
-  }
+  // Lanes 0 to 7 add the sums, 8 to 15 the weighted ones; the others do as those.
+  const bool takes_weighted = run.lane % 16 >= 8;
+  const float own = takes_weighted ? weighted : sum;
+  double total = 0;
+  for (int from = 0; from < 8; ++from)
+    total = total + static_cast<double>(__shfl_sync(~0u, own, from + (takes_weighted ? 8 : 0)));
+  const double weighted_total = __shfl_sync(~0u, total, 8);
   if (run.lane == 0) *out = {maximum, total, weighted_total};
 }
 
@@ -175,9 +177,12 @@ __global__ void __launch_bounds__(32 * kWarps) score_runs_kernel(ReadArguments a
   const float* const scores = scores_of(args, blockIdx.y);
   if (question.score_sum_scale > 0)
     write_sum(scores, run, largest, question.score_sum_scale, args.sums + question.score_sums + number);
-  RunState state = question.is_drawn ? draw(question, scores, run, args.first) : nothing_drawn();
-  state.has_nan = has_nan;
-  join_lanes(state);
+  RunState state = nothing_drawn();
+  if (question.is_drawn) {
+    state = draw(question, scores, run, args.first);
+    join_lanes(state);
+  }
+  state.has_nan = __any_sync(~0u, has_nan ? 1 : 0) != 0;
   if (run.lane == 0) args.states[static_cast<std::int64_t>(blockIdx.y) * args.runs + number] = state;
 }
 
