@@ -16,6 +16,13 @@
 namespace llm_tp {
 
 class ScoreReader;
+// Of mixtures of experts: kernels/experts.h, kernels/routing.h.
+struct Expert;
+struct ExpertRoom;
+struct RouterRule;
+struct RoutingTables;
+class ExpertStack;
+class Routing;
 
 /// Memory of a device, zeroed, 64-byte aligned. Freed with the handle.
 class DeviceBuffer {
@@ -265,6 +272,28 @@ class DeviceBackend {
   /// out [T,H]: row rows[i] += weights[i] * row i of x [S,H], for i ascending, one fma each.
   virtual void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
                         std::span<const float> weights) = 0;
+  /// Room for what route() finds.
+  virtual std::unique_ptr<Routing> make_routing(const RouterRule& rule);
+  /// numbers: of the experts, among all of the layer. Their weights must outlive the stack.
+  virtual std::unique_ptr<ExpertStack> stack_experts(std::vector<Expert> experts, Range numbers,
+                                                     Activation activation);
+  /// route(), run_experts(), mix_experts() and add_gated() of so many rows and these experts give nothing
+  /// back to the host: they may be recorded.
+  virtual bool queues_experts(const ExpertStack&, const RouterRule&, std::int64_t /*rows*/) const {
+    return false;
+  }
+  /// Chooses experts for every row of a router's logits [T, experts], as route_on_host().
+  virtual void route(Routing& routing, TensorView logits);
+  /// What route() found, in host memory, until it is called again.
+  virtual const RoutingTables& routed(Routing& routing);
+  /// out [R, S, H]: row s of plane r is root r of what expert e makes of row tokens[s] of x [T,H], where pair
+  /// s of the routing is of one of these experts; other rows stay. It is linear_gated(), then linear_roots().
+  virtual void run_experts(TensorView out, const ExpertRoom& room, TensorView x, const ExpertStack& experts,
+                           Routing& routing);
+  /// out [T,H] = the sums of rows of x [S,H] by their weights: clear(), then add_rows() of the routing.
+  virtual void mix_experts(TensorView out, TensorView x, Routing& routing);
+  /// out [T,H] += x * sigmoid(gates): add_rows() by sigmoids() of gates [T,1].
+  virtual void add_gated(TensorView out, TensorView x, TensorView gates);
   /// Copies `count` whole pages, all layers: to[i] = from[i]; the lists are disjoint.
   virtual void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) = 0;
 

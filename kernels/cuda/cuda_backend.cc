@@ -4,18 +4,10 @@
 #include <numbers>
 
 #include "base/log.h"
-#include "kernels/cuda/cuda_kv_cache.h"
-#include "kernels/cuda/cuda_weight.h"
-#include "kernels/cuda/device_rows.h"
+#include "kernels/cuda/device_views.h"
 
 namespace llm_tp {
 namespace {
-
-// The backend makes its own weights and caches, so these casts cannot meet another's.
-const CudaPackedWeight& own(const PackedWeight& w) { return static_cast<const CudaPackedWeight&>(w); }
-const CudaKvCache& own(const KvCache& cache) { return static_cast<const CudaKvCache&>(cache); }
-
-bool has_nothing(TensorView t) { return t.rows() == 0 || t.columns() == 0; }
 
 /// What prepare_heads() reads of heads alone.
 HeadArguments heads_alone(TensorView x, int head_dim) {
@@ -165,14 +157,18 @@ void CudaBackend::norm_by_squares(TensorView x, TensorView squares, std::int64_t
                           eps);
 }
 
+void CudaBackend::fill(DeviceOperand& operand, const DeviceWeight& weight) {
+  if (const std::int64_t bytes = block_sum_bytes(weight, operand.x.rows))
+    operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
+  fill_operand(stream_->get(), operand, weight);
+}
+
 DeviceOperand CudaBackend::operand_of(TensorView x, const DeviceWeight& weight) {
   DeviceOperand operand{rows_of(x), operand_tiles(x.rows())};
   operand.part_count = part_count();
   if (const std::int64_t bytes = operand_bytes(weight, x.rows(), operand.part_count))
     operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
-  if (const std::int64_t bytes = block_sum_bytes(weight, x.rows()))
-    operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
-  fill_operand(stream_->get(), operand, weight);
+  fill(operand, weight);
   return operand;
 }
 
@@ -320,9 +316,10 @@ void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> 
   pipe_.reserve();
   reserve_pinned(host_copy_, size(limits.host_bytes), *stream_, wait_);
   const std::int64_t own_rows = library_ ? std::min(limits.rows, kLibraryTokens) : limits.rows;
+  const std::int64_t pairs = std::min(limits.listed_rows, most_pairs_);
   for (const DeviceWeight& weight : weights_) {
     operand_.reserve(size(operand_bytes(weight, own_rows, part_count())));
-    block_sums_.reserve(size(block_sum_bytes(weight, own_rows)));
+    block_sums_.reserve(size(block_sum_bytes(weight, std::max(own_rows, pairs))));
   }
   if (library_ && limits.rows > kLibraryTokens) library_->reserve(weights_, limits.rows);
   tokens_.reserve(size(limits.rows) * sizeof(TokenId));

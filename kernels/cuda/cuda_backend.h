@@ -75,6 +75,17 @@ class CudaBackend : public DeviceBackend {
   void clear(TensorView x) override;
   void add_rows(TensorView out, TensorView x, std::span<const std::int32_t> rows,
                 std::span<const float> weights) override;
+  // Mixtures of experts: cuda_experts.cc.
+  std::unique_ptr<Routing> make_routing(const RouterRule& rule) override;
+  std::unique_ptr<ExpertStack> stack_experts(std::vector<Expert> experts, Range numbers,
+                                             Activation activation) override;
+  bool queues_experts(const ExpertStack& experts, const RouterRule& rule, std::int64_t rows) const override;
+  void route(Routing& routing, TensorView logits) override;
+  const RoutingTables& routed(Routing& routing) override;
+  void run_experts(TensorView out, const ExpertRoom& room, TensorView x, const ExpertStack& experts,
+                   Routing& routing) override;
+  void mix_experts(TensorView out, TensorView x, Routing& routing) override;
+  void add_gated(TensorView out, TensorView x, TensorView gates) override;
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
   ScoreReader* score_reader() noexcept override { return &score_reader_; }
   void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) override;
@@ -88,6 +99,8 @@ class CudaBackend : public DeviceBackend {
   /// Of an operand for many tokens.
   std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1; }
   AttentionPlanOptions plan_options_of(const KvCache& cache, const HeadMap& heads, std::int64_t window) const;
+  /// Sums of blocks where the weight needs them, and parts where the operand has room for them.
+  void fill(DeviceOperand& operand, const DeviceWeight& weight);
   /// x as products with the weight take it.
   DeviceOperand operand_of(TensorView x, const DeviceWeight& weight);
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
@@ -104,6 +117,7 @@ class CudaBackend : public DeviceBackend {
   UploadPipe pipe_;
   PinnedMemory host_copy_;
   StreamMemory operand_, block_sums_, partial_sums_, partial_state_;
+  std::int64_t most_pairs_ = 0;        // of tokens and experts that are routed on the device
   std::vector<DeviceWeight> weights_;  // that were packed: what an operand may be for
   StepTable tokens_, row_numbers_, row_weights_, copies_;
   std::optional<LibraryProducts> library_;

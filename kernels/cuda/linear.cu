@@ -4,165 +4,26 @@
 #include <string>
 
 #include "base/error.h"
-#include "kernels/cuda/gate.cuh"
-#include "kernels/cuda/weight_unit.cuh"
+#include "kernels/cuda/linear_few.cuh"
 
 namespace llm_tp {
 namespace {
 
-struct LinearArguments {
-  DeviceWeight weight;
-  DeviceOperand operand;
-  DeviceRows out;
-  std::int64_t root_stride;
-  const float* bias;
-  bool gates = false;  // out is act(gate) * up; of few tokens alone
-  Activation activation = Activation::kSilu;
-};
-
-/// What lane `lane` holds of a product of 16 rows and 8 tokens, number i: row and token inside the tile.
-__device__ inline int tile_row(int lane, int i) { return lane / 4 + i / 2 * 8; }
-__device__ inline int tile_token(int lane, int i) { return lane % 4 * 2 + i % 2; }
-
-/// The row of a weight that lies in row r of one of its tiles; weight.rows or more where none does.
-__device__ inline std::int64_t weight_row(const DeviceWeight& weight, std::int64_t tile, int r) {
-  if (!weight.gated) return tile * 16 + r;
-  const std::int64_t half = weight.rows / 2, gate = tile * 8 + r % 8;
-  return gate < half ? gate + r / 8 * half : weight.rows;
-}
-
-__device__ inline void store(const LinearArguments& to, int root, std::int64_t row, std::int64_t token,
-                             float sum) {
-  if (row >= to.weight.rows || token >= to.out.rows) return;
-  if (to.bias != nullptr) sum = sum + to.bias[row];
-  to.out.data[root * to.root_stride + token * to.out.stride + row] = sum;
-}
-
-/// Number i of a lane's four is a gate, and number i + 2, its neighbour's but one, what it is for. All lanes
-/// of a warp call it.
-__device__ inline void store_gated(const LinearArguments& to, std::int64_t row, std::int64_t token, int i,
-                                   float sum) {
-  if (to.bias != nullptr && row < to.weight.rows) sum = sum + to.bias[row];
-  const float up = __shfl_xor_sync(~0u, sum, 2);
-  if (i < 2 && row < to.weight.rows && token < to.out.rows)
-    to.out.data[token * to.out.stride + row] = gate_times(to.activation, sum, up);
-}
-
-constexpr int kFewWarps = 8;
-constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
-constexpr int kRunUnits = 4;       // of the weight, that a warp asks for at once
-
-/// Up to kRunUnits neighbouring units of a leaf. A warp has every kFewWarps-th leaf.
-template <class Unit>
-struct UnitRun {
-  int leaf, first, end;    // units: the run's first, the leaf's end
-  int column, column_end;  // likewise
-  static __device__ UnitRun of_leaf(const DeviceWeight& weight, int leaf) {
-    if (leaf >= weight.leaves) return {leaf, 0, 0, 0, 0};
-    const int first = weight.leaf_units[leaf], end = weight.leaf_units[leaf + 1];
-    const int2 last_step = weight.steps[end * Unit::kTilesOfUnit - 1];
-    return {leaf, first, end, weight.steps[first * Unit::kTilesOfUnit].x, last_step.x + last_step.y};
-  }
-  __device__ UnitRun next(const DeviceWeight& weight) const {
-    if (first + kRunUnits >= end) return of_leaf(weight, leaf + kFewWarps);
-    return {leaf, first + kRunUnits, end, column + kRunUnits * Unit::kTilesOfUnit * 16, column_end};
-  }
-  __device__ void load(Unit (&units)[kRunUnits], const DeviceWeight& weight, const unsigned char* tiles,
-                       int lane) const {
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i)
-      if (first + i < end) units[i].load(weight, tiles, first + i, lane);
-  }
-};
-
-/// What a lane holds of a token's 16 columns, as operand b has it: c, c + 1, c + 8, c + 9. at: column c of
-/// the token; left: how many columns the leaf has from there on, zeros beyond.
-__device__ inline float4 load_step(const float* at, int left) {
-  if (left > 9 && reinterpret_cast<std::uintptr_t>(at) % sizeof(float2) == 0) {
-    const float2 low = *reinterpret_cast<const float2*>(at), high = *reinterpret_cast<const float2*>(at + 8);
-    return {low.x, low.y, high.x, high.y};
-  }
-  return {left > 0 ? at[0] : 0.0f, left > 1 ? at[1] : 0.0f, left > 8 ? at[8] : 0.0f, left > 9 ? at[9] : 0.0f};
-}
-
-/// What a lane of few tokens' product holds of a unit's steps, in parts.
-template <int kSteps>
-struct SplitNumbers {
-  static constexpr int kParts = kOperandParts;
-  std::uint32_t low[kSteps][kParts], high[kSteps][kParts];
-  __device__ SplitNumbers(const float4 (&numbers)[kSteps]) {
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      split_pair(numbers[s].x, numbers[s].y, low[s]);
-      split_pair(numbers[s].z, numbers[s].w, high[s]);
-    }
-  }
-  __device__ uint2 operator()(int step, int, int part) const { return {low[step][part], high[step][part]}; }
-};
-
-/// Few tokens: a block has 16 rows and 8 tokens; its warps share the leaves, whose sums meet in shared
-/// memory. A warp asks for a run of units before it multiplies the run before.
+/// A block has 16 rows and 8 tokens.
 template <DType kType>
 __global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArguments args) {
-  using Unit = WeightUnit<kType>;
   LLM_TP_DYNAMIC_SHARED(shared);
-  auto* const leaf_sums = reinterpret_cast<float*>(shared);  // [leaf][lane][4]
+  auto* const leaf_sums = reinterpret_cast<float*>(shared);
   const DeviceWeight& weight = args.weight;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const unsigned char* const tiles = weight.tiles + blockIdx.x * weight.row_bytes;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   // Lanes of tokens beyond the last multiply the last one's numbers, and nobody stores what they make.
-  const std::int64_t own = std::int64_t{blockIdx.y} * 8 + lane / 4, last = args.out.rows - 1;
+  const std::int64_t first = std::int64_t{blockIdx.y} * 8, own = first + lane / 4, last = args.out.rows - 1;
   const float* const x = args.operand.x.data + (own < last ? own : last) * args.operand.x.stride;
-  const float* const block_sums = args.operand.block_sums + std::int64_t{blockIdx.y} * weight.units * 8;
-  Unit units[kRunUnits], next_units[kRunUnits];
-  float sums[1][4] = {};
-  auto run = UnitRun<Unit>::of_leaf(weight, warp);
-  run.load(units, weight, tiles, lane);
-  while (run.leaf < weight.leaves) {
-    const UnitRun<Unit> next = run.next(weight);
-    next.load(next_units, weight, tiles, lane);
-    constexpr int kSteps = Unit::kTilesOfUnit;
-    float4 numbers[kRunUnits][kSteps];
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i)
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s)
-        if (run.first + i < run.end) {
-          const int column = run.column + (i * kSteps + s) * 16 + lane % 4 * 2;
-          numbers[i][s] = load_step(x + column, run.column_end - column);
-        }
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) {
-      const int u = run.first + i;
-      if (u >= run.end) break;
-      units[i].multiply(sums, SplitNumbers<kSteps>(numbers[i]),
-                        [&](int, int j) { return block_sums[u * 8 + tile_token(lane, j)]; });
-    }
-    if (next.leaf != run.leaf)
-      for (int i = 0; i < 4; ++i) {
-        leaf_sums[run.leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
-        sums[0][i] = 0.0f;
-      }
-    run = next;
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) units[i] = next_units[i];
-  }
-  __syncthreads();
-  if (threadIdx.x >= kLeafNumbers) return;
-  const int of_lane = static_cast<int>(threadIdx.x) / 4, i = static_cast<int>(threadIdx.x) % 4;
-  const std::int64_t row = weight_row(weight, blockIdx.x, tile_row(of_lane, i));
-  const std::int64_t token = std::int64_t{blockIdx.y} * 8 + tile_token(of_lane, i);
-  for (int r = 0; r < weight.root_count; ++r) {
-    float* const at = leaf_sums + weight.roots[r].x * kLeafNumbers + threadIdx.x;
-    const int leaves = 1 << weight.roots[r].y;
-    for (int half = 1; half < leaves; half *= 2)
-      for (int leaf = 0; leaf < leaves; leaf += 2 * half)
-        at[leaf * kLeafNumbers] = at[leaf * kLeafNumbers] + at[(leaf + half) * kLeafNumbers];
-    if (args.gates)
-      store_gated(args, row, token, i, at[0]);
-    else
-      store(args, r, row, token, at[0]);
-  }
+  const auto block_sum = [&](int unit, int j) {
+    return args.operand.block_sums[first * weight.units + unit * 8 + tile_token(lane, j)];
+  };
+  multiply_few<kType>(weight, weight.tiles + blockIdx.x * weight.row_bytes, x, block_sum, leaf_sums);
+  add_few(args, leaf_sums, blockIdx.x, first, 8);
 }
 
 constexpr int kManyTiles = kTokenTilesTogether, kManyNumbers = kManyTiles * 4;
@@ -277,11 +138,7 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
 
 template <DType kType>
 void launch_few(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
-  const std::size_t bytes = static_cast<std::size_t>(args.weight.leaves) * kLeafNumbers * sizeof(float);
-  if (bytes > most)
-    throw Error(ExitCode::kUnavailable, "device cuda: a layer of " + std::to_string(args.weight.leaves) +
-                                            " leaves on one rank is more than its shared memory holds (" +
-                                            std::to_string(most / 512) + "); use more ranks");
+  const std::size_t bytes = few_shared_bytes(args.weight, most);
   const auto kernel = linear_few_kernel<kType>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
@@ -323,6 +180,15 @@ void launch(cudaStream_t stream, const LinearArguments& args, std::size_t most) 
 }
 
 }  // namespace
+
+std::size_t few_shared_bytes(const DeviceWeight& weight, std::size_t most) {
+  const std::size_t bytes = static_cast<std::size_t>(weight.leaves) * kLeafNumbers * sizeof(float);
+  if (bytes > most)
+    throw Error(ExitCode::kUnavailable, "device cuda: a layer of " + std::to_string(weight.leaves) +
+                                            " leaves on one rank is more than its shared memory holds (" +
+                                            std::to_string(most / 512) + "); use more ranks");
+  return bytes;
+}
 
 void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
             const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most) {

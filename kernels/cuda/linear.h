@@ -45,6 +45,9 @@ std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens);
 /// Fills from x what the operand has room for.
 void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const DeviceWeight& weight);
 
+/// What a block of a product of few tokens has of shared memory. Errors: kUnavailable for more leaves than
+/// `most` bytes hold.
+std::size_t few_shared_bytes(const DeviceWeight& weight, std::size_t most);
 /// out [roots][T, rows]: root r begins root_stride numbers after root r - 1. bias [rows] may be null.
 /// Each leaf is one chain of mma over its columns in order, parts in order; leaves are added along the tree.
 /// The chain of an output is the same for any T, so its bits are. Errors: kUnavailable for more leaves than

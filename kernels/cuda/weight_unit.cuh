@@ -1,5 +1,7 @@
 #pragma once
 // What a lane of a warp loads of a weight at once, and its product with tokens: one struct a weight dtype.
+#include <type_traits>
+
 #include "base/dtype.h"
 #include "base/error.h"
 #include "kernels/cuda/bf16_parts.cuh"

@@ -23,7 +23,6 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
       ranks_(ranks),
       most_rows_(most_rows),
       groups_(kv_groups_of(shape)),
-      why_not_recorded_(find_why_not_recorded()),
       rope_(shape.rope, shape.head_dim),
       sums_(plan),
       workspace_(make_workspace(ops, shape, plan, rank, most_rows, kScoredRows)) {
@@ -31,13 +30,21 @@ Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankW
   for (const RankShare& share : plan.ranks)
     vocabulary_ends_.push_back(static_cast<int>(share.vocab_rows.end));
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
-    layers_.emplace_back(shape_, plan, rank, weights_.layers[i], static_cast<int>(i),
+    layers_.emplace_back(ops, shape_, plan, rank, weights_.layers[i], static_cast<int>(i),
                          i + 1 < weights_.layers.size() ? &weights_.layers[i + 1] : nullptr);
+  why_not_recorded_ = find_why_not_recorded();
+}
+
+bool Decoder::layers_queue(std::int64_t rows) const {
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [&](const DecoderLayer& layer) { return layer.queues(ops_, rows); });
 }
 
 std::string Decoder::find_why_not_recorded() const {
   if (!ranks_.queues_on_device()) return "sums go by way of the host";
-  if (shape_.experts.count > 0) return "the host routes tokens to experts";
+  if (shape_.experts.count > 0 && plan_.whole_experts && plan_.ranks.size() > 1)
+    return "the host says which rank has which rows of whole experts";
+  if (!layers_queue(1)) return "the host routes tokens to experts";
   if (shape_.style.query_key_norm == QueryKeyNorm::kWhole && ranks_.world() > 1)
     return "norms over the heads of all ranks take tables of their own in every layer";
   return {};
@@ -115,7 +122,7 @@ void Decoder::forward(std::span<const KvStep> kv, std::span<const AdapterRows> a
     TensorView x = layers_.front().input(step, h);
     for (const DecoderLayer& layer : layers_) x = layer.forward(step, h, x);
   };
-  if (!why_not_recorded_.empty() || !adapters.empty()) return run_layers();
+  if (!why_not_recorded_.empty() || !adapters.empty() || !layers_queue(rows)) return run_layers();
   std::vector<CacheBatch> batches;
   for (std::size_t g = 0; g < kv.size(); ++g)
     batches.push_back({kv[g].cache, kv[g].batch, heads_of(shape_, share_), groups_[g].window});

@@ -50,6 +50,7 @@ class Decoder {
  private:
   void embed(TensorView h, std::span<const TokenId> tokens);
   std::string find_why_not_recorded() const;
+  bool layers_queue(std::int64_t rows) const;
   TensorView angles(const Rope& rope, const DeviceBuffer& room, const Batch& batch);
 
   ModelShape shape_;

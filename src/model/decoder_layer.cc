@@ -3,9 +3,9 @@
 namespace llm_tp {
 namespace {
 
-std::variant<GatedMlp, ExpertMlp> mlp_of(const ModelShape& shape, const ShardPlan& plan, int rank,
-                                         const LayerWeights& weights, int layer) {
-  if (shape.layer(layer).experts) return ExpertMlp(shape, plan, rank, weights);
+std::variant<GatedMlp, ExpertMlp> mlp_of(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan,
+                                         int rank, const LayerWeights& weights, int layer) {
+  if (shape.layer(layer).experts) return ExpertMlp(ops, shape, plan, rank, weights);
   return GatedMlp(weights.mlp, shape.style.activation, layer);
 }
 
@@ -15,12 +15,12 @@ TensorView normed_room(const StepContext& step, TensorView h) {
 
 }  // namespace
 
-DecoderLayer::DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank,
+DecoderLayer::DecoderLayer(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan, int rank,
                            const LayerWeights& weights, int layer, const LayerWeights* next)
     : weights_(&weights),
       next_(next),
       attention_(shape, plan, rank, weights, layer),
-      mlp_(mlp_of(shape, plan, rank, weights, layer)),
+      mlp_(mlp_of(ops, shape, plan, rank, weights, layer)),
       epsilon_(static_cast<float>(shape.norm_epsilon)),
       residual_scale_(static_cast<float>(shape.residual_scale)) {}
 
@@ -37,6 +37,11 @@ TensorView DecoderLayer::forward(const StepContext& step, TensorView h, TensorVi
           &weights_->mlp_norm);
   return add(step, h, mlp(step, x), weights_->mlp.down_bias, weights_->mlp_post_norm,
              next_ != nullptr ? &next_->attention_norm : nullptr);
+}
+
+bool DecoderLayer::queues(const DeviceBackend& ops, std::int64_t rows) const {
+  const auto* experts = std::get_if<ExpertMlp>(&mlp_);
+  return experts == nullptr || experts->queues(ops, rows);
 }
 
 PartOutput DecoderLayer::mlp(const StepContext& step, TensorView x) const {

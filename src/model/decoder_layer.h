@@ -12,13 +12,15 @@ namespace llm_tp {
 class DecoderLayer {
  public:
   /// next: the layer after this one; null for the last.
-  DecoderLayer(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights,
-               int layer, const LayerWeights* next);
+  DecoderLayer(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan, int rank,
+               const LayerWeights& weights, int layer, const LayerWeights* next);
   /// What the first layer reads: h normed; h itself where the family has no norm here.
   TensorView input(const StepContext& step, TensorView h) const;
   /// h [T,H], the same on every rank, is carried through the layer; x: what the layer reads of it. Returns
   /// what the next one reads.
   TensorView forward(const StepContext& step, TensorView h, TensorView x) const;
+  /// forward() of so many rows only queues work on the device, if the sums over ranks do.
+  bool queues(const DeviceBackend& ops, std::int64_t rows) const;
 
  private:
   PartOutput mlp(const StepContext& step, TensorView x) const;

@@ -1,9 +1,10 @@
 #pragma once
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "kernels/experts.h"
 #include "model/gated_mlp.h"
-#include "model/routing.h"
 
 namespace llm_tp {
 
@@ -13,25 +14,25 @@ namespace llm_tp {
 /// that each expert is one product of matrices.
 class ExpertMlp {
  public:
-  ExpertMlp(const ModelShape& shape, const ShardPlan& plan, int rank, const LayerWeights& weights);
+  ExpertMlp(DeviceBackend& ops, const ModelShape& shape, const ShardPlan& plan, int rank,
+            const LayerWeights& weights);
   /// The output [T,H] of all ranks, in the workspace. x [T,H].
   PartOutput forward(const StepContext& step, TensorView x) const;
+  /// forward() of so many rows only queues work on the device, if the sums over ranks do.
+  bool queues(const DeviceBackend& ops, std::int64_t rows) const {
+    return owners_.empty() && ops.queues_experts(*experts_, rule_, rows);
+  }
 
  private:
-  /// In host memory, until the next call.
   TensorView router_logits(const StepContext& step, TensorView x, const PackedWeight& router) const;
   /// Rows of the chosen experts, in the order of the routing, summed over ranks: [S,H].
-  TensorView expert_outputs(const StepContext& step, TensorView x, const Routing& routing) const;
+  TensorView expert_outputs(const StepContext& step, TensorView x) const;
 
-  /// Rows of one of this rank's experts: [begin, end) of the pairs.
-  void run_expert(const StepContext& step, std::size_t expert, const Routing& routing, TensorView rows,
-                  TensorView out) const;
-
-  ExpertShape shape_;
-  Range mine_;               // experts of this rank
-  std::vector<int> owners_;  // of each expert, where experts are whole; else empty
+  RouterRule rule_;
+  std::vector<int> owners_;  // of each expert, where several ranks have whole ones; else empty
+  bool whole_;
   const LayerWeights* weights_;
-  std::vector<GatedMlp> experts_;
+  std::unique_ptr<ExpertStack> experts_;
   std::optional<GatedMlp> shared_;
 };
 

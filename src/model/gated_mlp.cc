@@ -2,7 +2,7 @@
 
 namespace llm_tp {
 
-void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) const {
+TensorView GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
   const std::int64_t columns = weights_->gate_up.rows() / 2;
   const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), x.rows(), 2 * columns);
   const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), x.rows(), columns);
@@ -14,17 +14,11 @@ void GatedMlp::partial(const StepContext& step, TensorView out, TensorView x) co
   } else {
     weights_->gate_up.linear_gated(step.ops, activated, gate_up, x, bias, activation_);
   }
-  step.ops.linear_roots(out, activated, *weights_->down);
-}
-
-PartOutput GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
   const TensorView roots = stack_of_roots(step, *weights_->down, x.rows());
-  partial(step, roots, x);
+  step.ops.linear_roots(roots, activated, *weights_->down);
   const PartOutput made = to_be_summed(step, roots, parts);
   if (!adapts(step)) return made;
   const TensorView summed = sum_over_ranks(step, made);
-  const TensorView activated =
-      TensorView::matrix(step.workspace.activated.floats(), x.rows(), weights_->gate_up.rows() / 2);
   step.adapters.set->add_summed(step.adapters.rows, layer_, &LayerAdapter::down, summed, activated, parts);
   return {summed};
 }

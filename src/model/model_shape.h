@@ -8,6 +8,7 @@
 
 #include "base/dtype.h"
 #include "kernels/activation.h"
+#include "kernels/routing.h"
 #include "model/rope_settings.h"
 #include "weights/weight_names.h"
 
@@ -51,6 +52,9 @@ struct ExpertShape {
   std::int64_t columns = 0;            // width of one expert
   std::int64_t shared_columns = 0;     // of the expert that every token takes; 0: none
   bool normalise = true;               // the weights of the chosen ones add up to 1
+  RouterRule rule() const noexcept {
+    return {static_cast<std::int32_t>(count), static_cast<std::int32_t>(chosen), normalise};
+  }
 };
 
 /// What a decoder looks like, from config.json or GGUF metadata.

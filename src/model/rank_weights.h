@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "model/stacked_weight.h"
+#include "kernels/stacked_weight.h"
 
 namespace llm_tp {
 

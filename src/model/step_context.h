@@ -4,6 +4,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/device.h"
+#include "kernels/routing.h"
 #include "model/adapters/adapter_set.h"
 #include "model/model_shape.h"
 #include "model/shard_plan.h"
@@ -17,8 +18,9 @@ struct Workspace {
   DeviceBuffer angles, local_angles;        // [T, rotary]: cosines, then sines
   DeviceBuffer qkv, attended;               // [T, (query + 2 kv) * head_dim], [T, query * head_dim]
   DeviceBuffer squares;                     // [query + KV heads of all ranks, T], for norms over all heads
-  DeviceBuffer gate_up, activated;          // [T, 2C], [T, C]
+  DeviceBuffer gate_up, activated;          // [T, 2C], [S, C]
   DeviceBuffer routed, expert_rows, mixed;  // [T, experts + 1], [S,H], [T,H]
+  std::unique_ptr<Routing> routing;         // null: no experts
   DeviceBuffer roots, summed;               // [R,S,H], [S,H]
   DeviceBuffer scored, logits;              // [16, H], [16, vocabulary rows]
 };

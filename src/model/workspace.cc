@@ -38,7 +38,7 @@ void for_each_buffer(const ModelShape& shape, const ShardPlan& plan, int rank, s
   visit(&Workspace::squares,
         shape.style.query_key_norm == QueryKeyNorm::kWhole ? rows * (shape.query_heads + shape.kv_heads) : 0);
   visit(&Workspace::gate_up, 2 * rows * columns);
-  visit(&Workspace::activated, rows * columns);
+  visit(&Workspace::activated, std::max(rows * columns, pairs * share.expert_columns.size()));
   visit(&Workspace::routed, experts ? rows * shape.experts.count : 0);
   visit(&Workspace::expert_rows, experts ? pairs * shape.hidden : 0);
   visit(&Workspace::mixed, experts ? rows * shape.hidden : 0);
@@ -75,6 +75,7 @@ Workspace make_workspace(DeviceBackend& ops, const ModelShape& shape, const Shar
                   [&](DeviceBuffer Workspace::*buffer, std::int64_t count) {
                     workspace.*buffer = ops.allocate(static_cast<std::size_t>(count) * 4);
                   });
+  if (shape.experts.count > 0) workspace.routing = ops.make_routing(shape.experts.rule());
   return workspace;
 }
 

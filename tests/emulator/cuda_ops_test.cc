@@ -10,6 +10,7 @@
 #include "kernels/cuda/rank_sums.h"
 #include "kernels/reference/reference_backend.h"
 #include "kernels/score_reader.h"
+#include "mixture_case.h"
 #include "virtual_ranks.h"
 #ifndef LLM_TP_REAL_GPU
 #include "emulator/block_runner.h"
@@ -386,6 +387,7 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
     round_rows(cuda.stream(), unpacked, {numbers.view.row(0), columns, 1, columns}, device);
     cuda.synchronize();
   }
+  for (const DType dtype : kWeightTypes) MixtureCase{.dtype = dtype}.run(cuda, false);
   for (const int head_dim : {16, 32, 64, 128, 256}) {
     AttentionCase c;
     c.heads = {{0, 1}, {0, 1}, 1, head_dim};

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <span>
 #include <tuple>
@@ -42,11 +43,16 @@ template <class T>
 T __shfl_sync(std::uint32_t mask, T value, int source, llm_tp::emulator::Site site = LLM_TP_EMULATOR_SITE) {
   return llm_tp::emulator::shuffle_from(mask, value, source, site);
 }
-inline int __any_sync(std::uint32_t mask, int predicate, llm_tp::emulator::Site site = LLM_TP_EMULATOR_SITE) {
+inline unsigned __ballot_sync(std::uint32_t mask, int predicate,
+                              llm_tp::emulator::Site site = LLM_TP_EMULATOR_SITE) {
   llm_tp::emulator::VoteLane mine{predicate != 0, 0};
   llm_tp::emulator::meet(llm_tp::emulator::WarpOp::kVote, mask, &mine, llm_tp::emulator::vote, site);
-  return mine.result != 0;
+  return mine.result;
 }
+inline int __any_sync(std::uint32_t mask, int predicate, llm_tp::emulator::Site site = LLM_TP_EMULATOR_SITE) {
+  return __ballot_sync(mask, predicate, site) != 0;
+}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
 
 inline int atomicAdd(int* at, int more) {
   return std::atomic_ref(*at).fetch_add(more, std::memory_order_relaxed);

@@ -211,6 +211,13 @@ def graphs():
         expect_equal(f"{ranks} ranks: {found and found[0]}", found is not None and int(found[2]) >= 6, True)
         expect_equal(f"{ranks} ranks with graphs, a token a step: bits of the logits",
                      logits(ranks, HARBOUR / "hf", text, "--prefill-chunk", 1, "--gpu-graphs", "on"), in_ones)
+    mixture = ["generate", "--model", pathlib.Path(SOURCES) / "tests/golden/models/qwen2_moe", "--prompt-tokens", "1,5,9", "--max-tokens", 8, "--temperature",
+               "0", "--ignore-eos"]
+    expected = run(1, *mixture, "--gpu-graphs", "off")["choices"]
+    for ranks in (1, 3):
+        expect_equal(f"a mixture of experts with graphs on {ranks} ranks", run(ranks, *mixture, "--gpu-graphs", "on")["choices"], expected)
+    ends("graphs with whole experts on two ranks", [MPIRUN, "--oversubscribe", "-np", "2", ENGINE, *mixture, "--device", "cuda", "--gpu-graphs", "on",
+                                                    "--expert-parallel"], 78, "gpu_graphs on", "rows of whole experts")
     ends("graphs with sums by way of the host", [ENGINE, *several, "--device", "cuda", "--gpu-graphs", "on", "--gpu-communication", "host"],
          78, "gpu_graphs on", "sums go by way of the host")
 

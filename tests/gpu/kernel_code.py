@@ -29,14 +29,14 @@ COUNTED = {
 COLUMNS = ["registers", "local", "shared", *COUNTED, "ahead"]
 # What a kernel is nothing without, by its name with arguments.
 WANTED = {
-    r"linear_few_kernel<(F32|F16|BF16|Q8_0)>": ["HMMA", "LDG128", "ahead", "BAR"],
-    r"linear_few_kernel<Q4_[01]>": ["HMMA", "LDG64", "ahead", "BAR"],
-    r"linear_many_kernel<(F32|F16|BF16|Q8_0),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
-    r"linear_many_kernel<Q4_[01],[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)>": ["HMMA", "LDG128", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
+    r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
+    r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
     r"attend_kernel<\d+>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
-    r"(rms_norm|add_norm|head_squares|prepare_heads|score_runs)_kernel": ["SHFL"],
+    r"(rms_norm|add_norm|head_squares|prepare_heads|score_runs|route)_kernel": ["SHFL"],
     r"pick_candidates_kernel": ["SHFL", "BAR"],
     r"peer_sum_(whole|slices)_kernel<float4>": ["LDG128", "STG128", "BAR"],
 }

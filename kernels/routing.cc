@@ -1,8 +1,10 @@
-#include "model/routing.h"
+#include "kernels/routing.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+
+#include "kernels/exact_exp.h"
 
 namespace llm_tp {
 namespace {
@@ -12,8 +14,8 @@ struct Choice {
   std::vector<float> weights;
 };
 
-Choice choose(const float* logits, const ExpertShape& shape) {
-  const auto count = static_cast<std::size_t>(shape.count), chosen = static_cast<std::size_t>(shape.chosen);
+Choice choose(const float* logits, const RouterRule& rule) {
+  const auto count = static_cast<std::size_t>(rule.experts), chosen = static_cast<std::size_t>(rule.chosen);
   std::vector<std::int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(chosen), order.end(),
@@ -24,25 +26,25 @@ Choice choose(const float* logits, const ExpertShape& shape) {
   order.resize(chosen);
   std::sort(order.begin(), order.end());
   double total = 0;
-  if (shape.normalise)
-    for (const std::int32_t e : order) total += std::exp(logits[e] - largest);
+  if (rule.normalise)
+    for (const std::int32_t e : order) total += exact_exp(logits[e] - largest);
   else
-    for (std::size_t e = 0; e < count; ++e) total += std::exp(logits[e] - largest);
+    for (std::size_t e = 0; e < count; ++e) total += exact_exp(logits[e] - largest);
   Choice choice{order, {}};
   for (const std::int32_t e : order)
-    choice.weights.push_back(static_cast<float>(std::exp(logits[e] - largest) / total));
+    choice.weights.push_back(static_cast<float>(exact_exp(logits[e] - largest) / total));
   return choice;
 }
 
 }  // namespace
 
-Routing route(TensorView logits, const ExpertShape& experts) {
-  LLM_TP_CHECK(logits.columns() == experts.count, "route: logits are not [T, experts]");
+RoutingTables route_on_host(TensorView logits, const RouterRule& rule) {
+  LLM_TP_CHECK(logits.columns() == rule.experts, "route: logits are not [T, experts]");
   std::vector<Choice> choices;
-  Routing routing;
-  routing.begins.assign(static_cast<std::size_t>(experts.count) + 1, 0);
+  RoutingTables routing;
+  routing.begins.assign(static_cast<std::size_t>(rule.experts) + 1, 0);
   for (std::int64_t t = 0; t < logits.rows(); ++t) {
-    choices.push_back(choose(logits.row(t), experts));
+    choices.push_back(choose(logits.row(t), rule));
     for (const std::int32_t e : choices.back().experts) ++routing.begins[static_cast<std::size_t>(e) + 1];
   }
   std::partial_sum(routing.begins.begin(), routing.begins.end(), routing.begins.begin());
@@ -61,7 +63,7 @@ Routing route(TensorView logits, const ExpertShape& experts) {
 std::vector<float> sigmoids(TensorView x) {
   std::vector<float> out;
   for (std::int64_t t = 0; t < x.rows(); ++t)
-    out.push_back(static_cast<float>(1 / (1 + std::exp(-double{x.row(t)[0]}))));
+    out.push_back(static_cast<float>(1 / (1 + exact_exp(-double{x.row(t)[0]}))));
   return out;
 }
 

@@ -13,6 +13,7 @@ class StackedWeight {
  public:
   void append(std::unique_ptr<PackedWeight> rows);
   std::int64_t rows() const noexcept { return rows_; }
+  const std::vector<std::unique_ptr<PackedWeight>>& pieces() const noexcept { return pieces_; }
   /// out [T,N] = x [T,K] * w^T (+ bias [N] where not empty), as DeviceBackend::linear.
   void linear(DeviceBackend& ops, TensorView out, TensorView x, TensorView bias) const;
   /// out [T,C] of gate and up [2C,K], as DeviceBackend::linear_gated.

@@ -1,4 +1,4 @@
-#include "model/stacked_weight.h"
+#include "kernels/stacked_weight.h"
 
 namespace llm_tp {
 
