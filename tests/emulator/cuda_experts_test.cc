@@ -52,6 +52,7 @@ TEST_F(CudaExperts, HaveTheBitsOfTheHostsRouting) {
       MixtureCase c;
       c.dtype = dtype;
       c.rows = rows;
+      c.logits = random_floats(rows * c.rule.experts, 1, 2.0f);
       c.activation = rows == 1 ? Activation::kGelu : Activation::kSilu;
       EXPECT_EQ(bits_of(c.run(cuda, false)), bits_of(c.run(cuda, true))) << name_of(dtype) << ", " << rows;
     }
@@ -60,14 +61,24 @@ TEST_F(CudaExperts, HaveTheBitsOfTheHostsRouting) {
 TEST_F(CudaExperts, OfOneRankLeaveTheRowsOfOthersAlone) {
   MixtureCase c;
   c.rows = 9;
+  c.logits = random_floats(c.rows * c.rule.experts, 1, 2.0f);
   c.numbers = {1, 3};
   c.leaves = {1, 2};
+  EXPECT_EQ(bits_of(c.run(cuda, false)), bits_of(c.run(cuda, true)));
+}
+
+TEST_F(CudaExperts, OfTheStepBeforeAreForgotten) {
+  MixtureCase c;
+  c.rows = 2;
+  c.logits_before = {5, 4, 0, 0, 0, 4, 0, 5, 0, 0};  // three experts, of which the last has one pair
+  c.logits = {0, 0, 0, 5, 4, 0, 0, 0, 4, 5};         // two others
   EXPECT_EQ(bits_of(c.run(cuda, false)), bits_of(c.run(cuda, true)));
 }
 
 TEST_F(CudaExperts, OfMoreRowsAreRoutedByTheHost) {
   MixtureCase c;
   c.rows = 41;
+  c.logits = random_floats(c.rows * c.rule.experts, 1, 2.0f);
   EXPECT_EQ(bits_of(c.run(cuda, false)), bits_of(c.run(cuda, true)));
 }
 

@@ -440,6 +440,8 @@ TEST_F(CudaOps, TheOrderOfThreadsDoesNotChangeABit) {
   const RandomWeight weight(DType::kF16, 24, LeafCut::whole(512, 16), 9);
   const auto all = [&] {
     std::vector<std::uint32_t> bits = bits_of(c.run(cuda));
+    const auto mixed = bits_of(MixtureCase{}.run(cuda, false));
+    bits.insert(bits.end(), mixed.begin(), mixed.end());
     for (const std::int64_t tokens : {2, 18}) {
       const auto more = bits_of(product(cuda, weight, tokens));
       bits.insert(bits.end(), more.begin(), more.end());

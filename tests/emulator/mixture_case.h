@@ -15,6 +15,8 @@ struct MixtureCase {
   Range numbers{0, 5};  // of the experts that the rank has
   Range leaves{0, 3};   // of its columns: two roots
   Activation activation = Activation::kSilu;
+  std::vector<float> logits = random_floats(rows * rule.experts, 1, 2.0f);
+  std::vector<float> logits_before = {};  // of a step of as many rows that was routed before this one
 
   /// Outputs of the experts at all roots, then the mixture of the first root's with a gated row on top. By
   /// the backend's own ops, or as the interface composes them.
@@ -35,7 +37,7 @@ struct MixtureCase {
     const auto filled = [](std::int64_t count) {
       return std::vector<float>(static_cast<std::size_t>(count), -1.0f);
     };
-    const DeviceTensor logits(ops, random_floats(rows * rule.experts, 1, 2.0f), rows),
+    const DeviceTensor scores(ops, logits, rows), scores_before(ops, logits_before, rows),
         x(ops, random_floats(rows * hidden, 2), rows), gates(ops, random_floats(rows, 3, 3.0f), rows),
         listed(ops, filled(pairs * hidden), pairs), between(ops, filled(rows * 2 * columns), rows),
         activated(ops, filled(pairs * columns), pairs),
@@ -45,12 +47,13 @@ struct MixtureCase {
     const auto routing = ops.make_routing(rule);
     const auto stack = ops.stack_experts(experts, numbers, activation);
     if (composed) {
-      ops.DeviceBackend::route(*routing, logits.view);
+      ops.DeviceBackend::route(*routing, scores.view);
       ops.DeviceBackend::run_experts(planes, room, x.view, *stack, *routing);
       ops.DeviceBackend::mix_experts(mixed.view, out.view.row_range(0, pairs), *routing);
       ops.DeviceBackend::add_gated(mixed.view, x.view, gates.view);
     } else {
-      ops.route(*routing, logits.view);
+      if (!logits_before.empty()) ops.route(*routing, scores_before.view);
+      ops.route(*routing, scores.view);
       ops.run_experts(planes, room, x.view, *stack, *routing);
       ops.mix_experts(mixed.view, out.view.row_range(0, pairs), *routing);
       ops.add_gated(mixed.view, x.view, gates.view);
