@@ -67,7 +67,9 @@ std::vector<RowAnswer> CudaScoreReader::read(TensorView logits, Range part, std:
       logits.columns() == part.size() && run > 0 && run % 16 == 0 && (part.empty() || part.begin % run == 0),
       "rows of scores that are not a part of the vocabulary in whole runs");
   std::vector<RowAnswer> answers(questions.size());
-  const auto left_to_host = [&](const RowQuestion& q) { return !is_short(q.top, part) || !is_short(q.best, part); };
+  const auto left_to_host = [&](const RowQuestion& q) {
+    return !is_short(q.top, part) || !is_short(q.best, part);
+  };
   for (std::size_t begin = 0; begin < questions.size();) {
     QuestionTable table(part, run);
     std::vector<std::size_t> numbers;  // of the questions in it
