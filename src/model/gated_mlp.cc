@@ -2,7 +2,7 @@
 
 namespace llm_tp {
 
-TensorView GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
+PartOutput GatedMlp::forward(const StepContext& step, TensorView x, const TreeParts& parts) const {
   const std::int64_t columns = weights_->gate_up.rows() / 2;
   const TensorView gate_up = TensorView::matrix(step.workspace.gate_up.floats(), x.rows(), 2 * columns);
   const TensorView activated = TensorView::matrix(step.workspace.activated.floats(), x.rows(), columns);
