@@ -55,7 +55,8 @@ class Attention {
         for (int i = 0; i < 4; ++i) sums_[n][i] = 0.0f;
       const int from = max_of(first, chunk * kChunkKeys) / kKeyTile;
       const int to = min_of(last, chunk * kChunkKeys + kChunkKeys - 1) / kKeyTile;
-      for (int tile = from; tile <= to; ++tile) walk_tile(tile * kKeyTile);
+      fetch_tile(from * kKeyTile, 0);
+      for (int tile = from; tile <= to; ++tile) walk_tile(tile * kKeyTile, tile < to);
       if (partial) return store_partial();
       merge_chunk();
     }
@@ -94,40 +95,83 @@ class Attention {
     }
   }
 
-  /// 32 keys or values from the pages, in parts; zeros where no token was written yet and where pages were
-  /// given back. A thread has runs of eight numbers.
-  __device__ void load_tile(int first_key, int values) {
-    constexpr int kRuns = kDim / 8;
-    const int written = item_.first_position + item_.rows;
-    for (int i = static_cast<int>(threadIdx.x); i < kKeyTile * kRuns; i += static_cast<int>(blockDim.x)) {
-      const int key = i / kRuns, d = i % kRuns * 8, position = first_key + key;
-      const int page_number = position / args_.cache.page_tokens - item_.pages_before;
-      float numbers[8] = {};
-      if (position < written && page_number >= 0) {
-        const std::int64_t page = args_.pages[item_.first_page + page_number];
-        cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens)
-            .eight_numbers(d, args_.cache.head_dim, numbers);
-      }
-      std::uint32_t parts[4][3];
+  /// Of this thread's run i of eight numbers of a tile: the key's vector, and whether it was written and is
+  /// there.
+  struct Run {
+    CacheVector vector;
+    int key, d;
+    bool present;
+  };
+  __device__ Run run_of(int i, int first_key, int values) const {
+    Run run{{}, i / kRuns, i % kRuns * 8, false};
+    const int position = first_key + run.key;
+    const int page_number = position / args_.cache.page_tokens - item_.pages_before;
+    run.present = position < item_.first_position + item_.rows && page_number >= 0;
+    if (!run.present) return run;
+    const std::int64_t page = args_.pages[item_.first_page + page_number];
+    run.vector =
+        cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens);
+    return run;
+  }
+
+  /// Asks for 32 keys or values from the pages, which load_tile() of the same arguments then finds in
+  /// registers: all of a tile's loads are on their way at once, while the tile before is multiplied.
+  __device__ void fetch_tile(int first_key, int values) {
 #pragma unroll
-      for (int pair = 0; pair < 4; ++pair) split_pair(numbers[2 * pair], numbers[2 * pair + 1], parts[pair]);
-        // Each number of parts by a constant: an array with an unknown index would lie in memory.
-#pragma unroll
-      for (int p = 0; p < 3; ++p)
-        if (p < kv_parts_)
-          *reinterpret_cast<uint4*>(keys_ + (p * kKeyTile + key) * row_elements(kDim) + d) =
-              uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
+    for (int f = 0; f < kFetched; ++f) {
+      const Run run = run_of(static_cast<int>(threadIdx.x + f * blockDim.x), first_key, values);
+      const bool in_a_word = run.present && run.vector.has_word(run.d, args_.cache.head_dim);
+      fetched_[f] = in_a_word ? run.vector.word(run.d) : uint4{};
+      scales_[f] = in_a_word && has_scales(args_.cache.dtype) ? *run.vector.scale : 0.0f;
     }
   }
 
-  __device__ void walk_tile(int first_key) {
+  /// Keys or values in parts; zeros where no token was written yet and where pages were given back. A thread
+  /// has runs of eight numbers.
+  __device__ void load_tile(int first_key, int values) {
+#pragma unroll
+    for (int f = 0; f < kFetched; ++f) {
+      const Run run = run_of(static_cast<int>(threadIdx.x + f * blockDim.x), first_key, values);
+      float numbers[8] = {};
+      if (run.present && run.vector.has_word(run.d, args_.cache.head_dim))
+        CacheVector::from_word(args_.cache.dtype, fetched_[f], scales_[f], numbers);
+      else if (run.present)
+        run.vector.eight_numbers(run.d, args_.cache.head_dim, numbers);
+      keep(run, numbers);
+    }
+    // What blocks of fewer threads, and of heads of 256, have left.
+    for (int i = static_cast<int>(threadIdx.x + kFetched * blockDim.x); i < kKeyTile * kRuns;
+         i += static_cast<int>(blockDim.x)) {
+      const Run run = run_of(i, first_key, values);
+      float numbers[8] = {};
+      if (run.present) run.vector.eight_numbers(run.d, args_.cache.head_dim, numbers);
+      keep(run, numbers);
+    }
+  }
+  __device__ void keep(const Run& run, const float (&numbers)[8]) {
+    if (run.key >= kKeyTile) return;
+    std::uint32_t parts[4][3];
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) split_pair(numbers[2 * pair], numbers[2 * pair + 1], parts[pair]);
+      // Each number of parts by a constant: an array with an unknown index would lie in memory.
+#pragma unroll
+    for (int p = 0; p < 3; ++p)
+      if (p < kv_parts_)
+        *reinterpret_cast<uint4*>(keys_ + (p * kKeyTile + run.key) * row_elements(kDim) + run.d) =
+            uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
+  }
+
+  /// The tile's keys were fetched; another tile of this chunk follows, or not.
+  __device__ void walk_tile(int first_key, bool another) {
     const bool rows = exists(item_.first_query + warp_row_);  // of this warp
     float scores[kKeyTile / 8][4] = {};
     load_tile(first_key, 0);
+    fetch_tile(first_key, 1);
     __syncthreads();
     if (rows) multiply_keys(scores);
     __syncthreads();
     load_tile(first_key, 1);
+    if (another) fetch_tile(first_key + kKeyTile, 0);
     __syncthreads();
     if (rows) {
       weigh(scores, first_key);
@@ -273,6 +317,10 @@ class Attention {
     });
   }
 
+  static constexpr int kRuns = kDim / 8;
+  // Runs of eight that a thread fetches ahead; heads of 256 have no registers left for it.
+  static constexpr int kFetched = kDim <= 128 ? (kKeyTile * kRuns + 127) / 128 : 0;
+
   const AttentionArguments& args_;
   const AttentionItem item_;
   const int head_;
@@ -280,7 +328,9 @@ class Attention {
   const int block_rows_, lane_, warp_row_, kv_parts_;
   unsigned short* const queries_;  // [part][block row][row_elements]
   unsigned short* const keys_;     // [part][key][row_elements], then the values
-  Softmax state_[2], all_[2];      // of this chunk, of the chunks before; of the lane's two rows
+  uint4 fetched_[kFetched > 0 ? kFetched : 1];
+  float scales_[kFetched > 0 ? kFetched : 1];
+  Softmax state_[2], all_[2];  // of this chunk, of the chunks before; of the lane's two rows
   float sums_[kDim / 8][4], all_sums_[kDim / 8][4];
 };
 

@@ -25,36 +25,47 @@ struct CacheVector {
     const std::uint32_t bits = reinterpret_cast<const unsigned short*>(numbers)[d];
     return dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
   }
+  /// Whether numbers d to d + 7 are 8 or 16 bytes that one load may fetch; d a multiple of 8.
+  __device__ bool has_word(int d, int dim) const {
+    const int bytes = 8 * number_bytes(dtype);
+    return bytes <= 16 && d + 8 <= dim &&
+           reinterpret_cast<std::uintptr_t>(numbers + d * (bytes / 8)) % bytes == 0;
+  }
+  /// Those bytes, which from_word() widens when they have come.
+  __device__ uint4 word(int d) const {
+    const unsigned char* const at = numbers + d * number_bytes(dtype);
+    if (!has_scales(dtype)) return *reinterpret_cast<const uint4*>(at);
+    const uint2 codes = *reinterpret_cast<const uint2*>(at);
+    return {codes.x, codes.y, 0, 0};
+  }
+  /// own_scale: of vectors of codes.
+  static __device__ void from_word(DType dtype, uint4 word, float own_scale, float (&out)[8]) {
+    const std::uint32_t words[4] = {word.x, word.y, word.z, word.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (has_scales(dtype)) {
+        const std::uint32_t code = words[i / 4] >> i % 4 * 8 & 0xffu;
+        out[i] = own_scale * (dtype == DType::kInt8 ? static_cast<float>(static_cast<signed char>(code))
+                                                    : e4m3_value(code));
+      } else {
+        const std::uint32_t bits = words[i / 2] >> i % 2 * 16 & 0xffffu;
+        out[i] = dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
+      }
+    }
+  }
   /// Numbers d to d + 7, d a multiple of 8; zeros from dim on. The same as number() one by one, by loads of
   /// up to 16 bytes where vectors lie at multiples of them.
   __device__ void eight_numbers(int d, int dim, float (&out)[8]) const {
-    const int bytes = 8 * number_bytes(dtype);
-    const unsigned char* const at = numbers + std::int64_t{d} * number_bytes(dtype);
-    if (d + 8 > dim || reinterpret_cast<std::uintptr_t>(at) % (bytes < 16 ? bytes : 16) != 0) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) out[i] = d + i < dim ? number(d + i) : 0.0f;
-    } else if (dtype == DType::kF32) {
+    if (has_word(d, dim)) return from_word(dtype, word(d), has_scales(dtype) ? *scale : 0.0f, out);
+    const float* const at = reinterpret_cast<const float*>(numbers) + d;
+    if (dtype == DType::kF32 && d + 8 <= dim && reinterpret_cast<std::uintptr_t>(at) % 16 == 0) {
       const float4 low = reinterpret_cast<const float4*>(at)[0],
                    high = reinterpret_cast<const float4*>(at)[1];
       memcpy(out, &low, 16);
       memcpy(out + 4, &high, 16);
-    } else if (has_scales(dtype)) {
-      const uint2 codes = *reinterpret_cast<const uint2*>(at);
-      const float own_scale = *scale;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const std::uint32_t code = (i < 4 ? codes.x : codes.y) >> i % 4 * 8 & 0xffu;
-        out[i] = own_scale * (dtype == DType::kInt8 ? static_cast<float>(static_cast<signed char>(code))
-                                                    : e4m3_value(code));
-      }
     } else {
-      const uint4 pairs = *reinterpret_cast<const uint4*>(at);
-      const std::uint32_t words[4] = {pairs.x, pairs.y, pairs.z, pairs.w};
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const std::uint32_t bits = words[i / 2] >> i % 2 * 16 & 0xffffu;
-        out[i] = dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
-      }
+      for (int i = 0; i < 8; ++i) out[i] = d + i < dim ? number(d + i) : 0.0f;
     }
   }
   /// own_scale: what was put into *scale.

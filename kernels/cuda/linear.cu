@@ -176,6 +176,7 @@ void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t
 }
 
 void launch(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
+  if (args.out.rows == 1 && fits_linear_one(args.weight, most)) return linear_one(stream, args, most);
   for_weight_type(args.weight.dtype, [&]<DType kType>() { launch_linear<kType>(stream, args, most); });
 }
 

@@ -161,4 +161,8 @@ __device__ inline void add_few(const LinearArguments& args, float* leaf_sums, st
   }
 }
 
+/// Of a single token (linear_one.cu), where its parts fit into shared memory: the same bits.
+bool fits_linear_one(const DeviceWeight& weight, std::size_t shared_bytes_at_most);
+void linear_one(cudaStream_t stream, const LinearArguments& args, std::size_t shared_bytes_at_most);
+
 }  // namespace llm_tp

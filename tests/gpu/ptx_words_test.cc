@@ -132,6 +132,13 @@ TEST_F(PtxWords, WhoSeesAReleasedWordSeesWhatCameBefore) {
   auto numbers = device(values), sent = device(std::vector<std::uint32_t>(32)),
        flag = device(std::vector<std::uint32_t>(1)), out = device(std::vector<std::uint32_t>(32));
   CudaStream other;
+  // A kernel that is launched for the first time waits for all others while it is loaded: so once in order
+  // before.
+  auto sent_before = device(std::vector<std::uint32_t>(32)),
+       flag_before = device(std::vector<std::uint32_t>(1));
+  run_send(stream.get(), sent_before.data(), flag_before.data(), numbers.data());
+  run_receive(stream.get(), out.data(), sent_before.data(), flag_before.data());
+  stream.synchronize();
   run_receive(stream.get(), out.data(), sent.data(), flag.data());
   EXPECT_FALSE(stream.is_done());
   run_send(other.get(), sent.data(), flag.data(), numbers.data());
