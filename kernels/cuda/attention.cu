@@ -14,12 +14,13 @@ constexpr int kQueryParts = 3;
 /// the eight rows of an ldmatrix lie in different banks.
 constexpr __host__ __device__ int row_elements(int dim) { return dim + 8; }
 
-__host__ __device__ inline int parts_of(DType dtype) {
+constexpr __host__ __device__ int parts_of(DType dtype) {
   return dtype == DType::kBF16 ? 1 : dtype == DType::kF16 ? 2 : 3;
 }
 
-/// One block: all rows of an item of one KV head. A warp has 16 of them.
-template <int kDim>
+/// One block: all rows of an item of one KV head. A warp has 16 of them. kType: of the cache; with the type
+/// unknown widening its numbers took most of the time.
+template <int kDim, DType kType>
 class Attention {
  public:
   __device__ Attention(const AttentionArguments& args, unsigned char* shared)
@@ -30,7 +31,6 @@ class Attention {
         block_rows_(static_cast<int>(blockDim.x) / 2),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_row_(static_cast<int>(threadIdx.x) / 32 * 16),
-        kv_parts_(parts_of(args.cache.dtype)),
         queries_(reinterpret_cast<unsigned short*>(shared)),
         keys_(queries_ + kQueryParts * block_rows_ * row_elements(kDim)) {}
 
@@ -95,22 +95,23 @@ class Attention {
     }
   }
 
-  /// Of this thread's run i of eight numbers of a tile: the key's vector, and whether it was written and is
-  /// there.
+  /// Of a tile's run i of eight numbers: the key's vector, and whether it was written and is there.
   struct Run {
     CacheVector vector;
-    int key, d;
     bool present;
   };
+  static __device__ int key_of(int i) { return i / kRuns; }
+  static __device__ int element_of(int i) { return i % kRuns * 8; }
   __device__ Run run_of(int i, int first_key, int values) const {
-    Run run{{}, i / kRuns, i % kRuns * 8, false};
-    const int position = first_key + run.key;
+    const int position = first_key + key_of(i);
     const int page_number = position / args_.cache.page_tokens - item_.pages_before;
-    run.present = position < item_.first_position + item_.rows && page_number >= 0;
+    Run run{{}, position < item_.first_position + item_.rows && page_number >= 0};
     if (!run.present) return run;
     const std::int64_t page = args_.pages[item_.first_page + page_number];
-    run.vector =
-        cache_vector(args_.cache, page, args_.layer, values, head_, position % args_.cache.page_tokens);
+    DeviceCache cache = args_.cache;
+    cache.dtype = kType;
+    run.vector = cache_vector(cache, page, args_.layer, values, head_, position % args_.cache.page_tokens);
+    run.vector.dtype = kType;
     return run;
   }
 
@@ -119,10 +120,11 @@ class Attention {
   __device__ void fetch_tile(int first_key, int values) {
 #pragma unroll
     for (int f = 0; f < kFetched; ++f) {
-      const Run run = run_of(static_cast<int>(threadIdx.x + f * blockDim.x), first_key, values);
-      const bool in_a_word = run.present && run.vector.has_word(run.d, args_.cache.head_dim);
-      fetched_[f] = in_a_word ? run.vector.word(run.d) : uint4{};
-      scales_[f] = in_a_word && has_scales(args_.cache.dtype) ? *run.vector.scale : 0.0f;
+      const int i = static_cast<int>(threadIdx.x + f * blockDim.x);
+      const Run run = run_of(i, first_key, values);
+      is_fetched_[f] = !run.present || run.vector.has_word(element_of(i), args_.cache.head_dim);
+      fetched_[f] = run.present && is_fetched_[f] ? run.vector.word(element_of(i)) : uint4{};
+      scales_[f] = run.present && has_scales(kType) ? *run.vector.scale : 0.0f;
     }
   }
 
@@ -131,34 +133,32 @@ class Attention {
   __device__ void load_tile(int first_key, int values) {
 #pragma unroll
     for (int f = 0; f < kFetched; ++f) {
-      const Run run = run_of(static_cast<int>(threadIdx.x + f * blockDim.x), first_key, values);
+      const int i = static_cast<int>(threadIdx.x + f * blockDim.x);
       float numbers[8] = {};
-      if (run.present && run.vector.has_word(run.d, args_.cache.head_dim))
-        CacheVector::from_word(args_.cache.dtype, fetched_[f], scales_[f], numbers);
-      else if (run.present)
-        run.vector.eight_numbers(run.d, args_.cache.head_dim, numbers);
-      keep(run, numbers);
+      if (is_fetched_[f])
+        CacheVector::from_word(kType, fetched_[f], scales_[f], numbers);
+      else
+        run_of(i, first_key, values).vector.eight_numbers(element_of(i), args_.cache.head_dim, numbers);
+      keep(i, numbers);
     }
     // What blocks of fewer threads, and of heads of 256, have left.
     for (int i = static_cast<int>(threadIdx.x + kFetched * blockDim.x); i < kKeyTile * kRuns;
          i += static_cast<int>(blockDim.x)) {
       const Run run = run_of(i, first_key, values);
       float numbers[8] = {};
-      if (run.present) run.vector.eight_numbers(run.d, args_.cache.head_dim, numbers);
-      keep(run, numbers);
+      if (run.present) run.vector.eight_numbers(element_of(i), args_.cache.head_dim, numbers);
+      keep(i, numbers);
     }
   }
-  __device__ void keep(const Run& run, const float (&numbers)[8]) {
-    if (run.key >= kKeyTile) return;
-    std::uint32_t parts[4][3];
+  __device__ void keep(int i, const float (&numbers)[8]) {
+    if (key_of(i) >= kKeyTile) return;
+    std::uint32_t parts[4][kKvParts];
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair) split_pair(numbers[2 * pair], numbers[2 * pair + 1], parts[pair]);
-      // Each number of parts by a constant: an array with an unknown index would lie in memory.
 #pragma unroll
-    for (int p = 0; p < 3; ++p)
-      if (p < kv_parts_)
-        *reinterpret_cast<uint4*>(keys_ + (p * kKeyTile + run.key) * row_elements(kDim) + run.d) =
-            uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
+    for (int p = 0; p < kKvParts; ++p)
+      *reinterpret_cast<uint4*>(keys_ + (p * kKeyTile + key_of(i)) * row_elements(kDim) + element_of(i)) =
+          uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
   }
 
   /// The tile's keys were fetched; another tile of this chunk follows, or not.
@@ -183,11 +183,14 @@ class Attention {
   /// scores += q * k^T.
   __device__ void multiply_keys(float (&scores)[kKeyTile / 8][4]) const {
     for (int d = 0; d < kDim; d += 16) {
+#pragma unroll
       for (int qp = 0; qp < kQueryParts; ++qp) {
         std::uint32_t a[4];
         load_matrices<false>(a, queries_ + (qp * block_rows_ + warp_row_ + lane_ % 16) * row_elements(kDim) +
                                     d + lane_ / 16 * 8);
-        for (int kp = 0; kp < kv_parts_ && kp + qp < 3; ++kp) {
+#pragma unroll
+        for (int kp = 0; kp < kKvParts; ++kp) {
+          if (kp + qp >= 3) break;
 #pragma unroll
           for (int n = 0; n < kKeyTile / 8; n += 2) {
             std::uint32_t r[4];
@@ -261,7 +264,8 @@ class Attention {
       }
 #pragma unroll
       for (int d = 0; d < kDim / 8; d += 2)
-        for (int vp = 0; vp < kv_parts_; ++vp) {
+#pragma unroll
+        for (int vp = 0; vp < kKvParts; ++vp) {
           std::uint32_t r[4];
           load_matrices<true>(r, keys_ + (vp * kKeyTile + step * 16 + lane_ % 16) * row_elements(kDim) +
                                      d * 8 + lane_ / 16 * 8);
@@ -317,7 +321,7 @@ class Attention {
     });
   }
 
-  static constexpr int kRuns = kDim / 8;
+  static constexpr int kRuns = kDim / 8, kKvParts = parts_of(kType);
   // Runs of eight that a thread fetches ahead; heads of 256 have no registers left for it.
   static constexpr int kFetched = kDim <= 128 ? (kKeyTile * kRuns + 127) / 128 : 0;
 
@@ -325,19 +329,22 @@ class Attention {
   const AttentionItem item_;
   const int head_;
   const QueryHeads heads_;
-  const int block_rows_, lane_, warp_row_, kv_parts_;
+  const int block_rows_, lane_, warp_row_;
   unsigned short* const queries_;  // [part][block row][row_elements]
   unsigned short* const keys_;     // [part][key][row_elements], then the values
+  bool is_fetched_[kFetched > 0 ? kFetched : 1];
   uint4 fetched_[kFetched > 0 ? kFetched : 1];
   float scales_[kFetched > 0 ? kFetched : 1];
   Softmax state_[2], all_[2];  // of this chunk, of the chunks before; of the lane's two rows
   float sums_[kDim / 8][4], all_sums_[kDim / 8][4];
 };
 
-template <int kDim>
-__global__ void __launch_bounds__(128) attend_kernel(AttentionArguments args) {
+template <int kDim, DType kType>
+__global__ void __launch_bounds__(128, kDim <= 32   ? 3
+                                       : kDim == 64 ? 2
+                                                    : 1) attend_kernel(AttentionArguments args) {
   LLM_TP_DYNAMIC_SHARED(shared);
-  Attention<kDim> block(args, shared);
+  Attention<kDim, kType> block(args, shared);
   if (block.has_work()) block.run();
 }
 
@@ -354,15 +361,34 @@ std::size_t shared_bytes(int dim, DType cache_dtype, int block_rows) {
          2;
 }
 
-template <int kDim>
+template <int kDim, DType kType>
 void launch_attend(cudaStream_t stream, const AttentionArguments& args, dim3 grid, int block_rows,
                    std::size_t most) {
-  const auto kernel = attend_kernel<kDim>;
+  const auto kernel = attend_kernel<kDim, kType>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
              "cudaFuncSetAttribute");
   launch("attend_kernel", kernel, grid, static_cast<unsigned>(2 * block_rows),
-         shared_bytes(kDim, args.cache.dtype, block_rows), stream, args);
+         shared_bytes(kDim, kType, block_rows), stream, args);
+}
+
+template <int kDim>
+void launch_attend(cudaStream_t stream, const AttentionArguments& args, dim3 grid, int block_rows,
+                   std::size_t most) {
+  switch (args.cache.dtype) {
+    case DType::kF32:
+      return launch_attend<kDim, DType::kF32>(stream, args, grid, block_rows, most);
+    case DType::kF16:
+      return launch_attend<kDim, DType::kF16>(stream, args, grid, block_rows, most);
+    case DType::kBF16:
+      return launch_attend<kDim, DType::kBF16>(stream, args, grid, block_rows, most);
+    case DType::kInt8:
+      return launch_attend<kDim, DType::kInt8>(stream, args, grid, block_rows, most);
+    case DType::kE4M3:
+      return launch_attend<kDim, DType::kE4M3>(stream, args, grid, block_rows, most);
+    default:
+      throw_bug("dtype", __FILE__, __LINE__, "a cache of an unknown dtype");
+  }
 }
 
 }  // namespace

@@ -31,11 +31,11 @@ struct CacheVector {
     return bytes <= 16 && d + 8 <= dim &&
            reinterpret_cast<std::uintptr_t>(numbers + d * (bytes / 8)) % bytes == 0;
   }
-  /// Those bytes, which from_word() widens when they have come.
+  /// Those bytes, which from_word() widens when they have come. No kernel reads pages that it writes.
   __device__ uint4 word(int d) const {
     const unsigned char* const at = numbers + d * number_bytes(dtype);
-    if (!has_scales(dtype)) return *reinterpret_cast<const uint4*>(at);
-    const uint2 codes = *reinterpret_cast<const uint2*>(at);
+    if (!has_scales(dtype)) return load_once(reinterpret_cast<const uint4*>(at));
+    const uint2 codes = load_once(reinterpret_cast<const uint2*>(at));
     return {codes.x, codes.y, 0, 0};
   }
   /// own_scale: of vectors of codes.

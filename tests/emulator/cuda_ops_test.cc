@@ -388,12 +388,14 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
     cuda.synchronize();
   }
   for (const DType dtype : kWeightTypes) MixtureCase{.dtype = dtype}.run(cuda, false);
-  for (const int head_dim : {16, 32, 64, 128, 256}) {
-    AttentionCase c;
-    c.heads = {{0, 1}, {0, 1}, 1, head_dim};
-    c.tokens = head_dim == 16 ? 300 : 20;  // more than one chunk of keys: they are merged
-    c.run(cuda, c.tokens - 1);
-  }
+  for (const int head_dim : {16, 32, 64, 128, 256})
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kInt8, DType::kE4M3}) {
+      AttentionCase c;
+      c.heads = {{0, 1}, {0, 1}, 1, head_dim};
+      c.dtype = dtype;
+      c.tokens = head_dim == 16 ? 300 : 4;  // more than one chunk of keys: they are merged
+      c.run(cuda, c.tokens - 1);
+    }
   for (const auto& op : small_ops()) op.run(cuda);
   cuda.score_reader()->read(DeviceTensor(cuda, std::vector<float>(16), 1).view, {0, 16}, 16,
                             std::vector<RowQuestion>(1));
