@@ -44,7 +44,12 @@ c_library=$(printf '%s\n' "${libraries[@]}" | grep '/libc\.so\.6$' | head -n 1)
 for name in libdl.so.2 libpthread.so.0 librt.so.1 libresolv.so.2 libnss_dns.so.2; do
   if [[ -e ${c_library%/*}/$name ]]; then cp -L "${c_library%/*}/$name" "$folder/lib"; fi
 done
-strip --strip-unneeded "$folder"/libexec/* "$folder"/lib/*.so* "$folder"/lib/*/*.so 2>/dev/null || true
+# In a folder of its own: Open MPI tells the programs that it starts to look in lib, the host's shell among them.
+mkdir "$folder/libc"
+for name in ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libresolv.so.2 libnss_dns.so.2; do
+  if [[ -e $folder/lib/$name ]]; then mv "$folder/lib/$name" "$folder/libc"; fi
+done
+strip --strip-unneeded "$folder"/libexec/* "$folder"/lib/*.so* "$folder"/libc/*.so* "$folder"/lib/*/*.so 2>/dev/null || true
 
 cat >"$folder/bin/start" <<'START'
 #!/bin/sh
@@ -56,7 +61,7 @@ export OPAL_PKGDATADIR="$here/share/openmpi" OPAL_SYSCONFDIR="$here/etc"
 export PMIX_INSTALL_PREFIX="$here" PMIX_PKGLIBDIR="$here/lib/pmix" HWLOC_PLUGINS_PATH="$here/lib/hwloc"
 name=$(basename "$0")
 if [ "$name" = mpirun ]; then name=orterun; fi
-exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$here/libexec/$name" "$@"
+exec "$here/libc/ld-linux-x86-64.so.2" --library-path "$here/lib:$here/libc${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$here/libexec/$name" "$@"
 START
 chmod +x "$folder/bin/start"
 for program in "$folder"/libexec/*; do ln -s start "$folder/bin/${program##*/}"; done

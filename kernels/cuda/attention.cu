@@ -105,7 +105,7 @@ class Attention {
   __device__ Run run_of(int i, int first_key, int values) const {
     const int position = first_key + key_of(i);
     const int page_number = position / args_.cache.page_tokens - item_.pages_before;
-    Run run{{}, position < item_.first_position + item_.rows && page_number >= 0};
+    Run run{{kType, nullptr, nullptr}, position < item_.first_position + item_.rows && page_number >= 0};
     if (!run.present) return run;
     const std::int64_t page = args_.pages[item_.first_page + page_number];
     DeviceCache cache = args_.cache;

@@ -57,7 +57,7 @@ void CudaScoreReader::reserve(std::int64_t columns, std::int64_t run) {
   table_.reserve(QuestionTable::kMostBytes);
   const auto list = static_cast<std::int32_t>(std::min<std::int64_t>(columns, kMostCandidates));
   const Results most = Results::of(kRows, 2 * kRows * runs, 2 * kRows * list_room(list));
-  results_.reserve(most.end);
+  results_.reserve_cleared(most.end);
   reserve_pinned(host_results_, most.end, stream_, wait_);
 }
 
@@ -109,7 +109,7 @@ void CudaScoreReader::answer(const QuestionTable& table, ReadArguments args, std
   table.point_to(on_device, args);
 
   const Results at = Results::of(answers.size(), table.sums(), table.candidates());
-  std::byte* const results = results_.reserve(at.end);
+  std::byte* const results = results_.reserve_cleared(at.end);
   args.ends = reinterpret_cast<RowEnd*>(results);
   args.sums = reinterpret_cast<ExpSum*>(results + at.sums);
   args.candidates = reinterpret_cast<Candidate*>(results + at.candidates);

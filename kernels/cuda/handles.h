@@ -124,6 +124,13 @@ class StreamMemory {
     bytes_ = rounded;
     return data_;
   }
+  /// Likewise, zero where it is new: for what is copied whole and written in parts.
+  std::byte* reserve_cleared(std::size_t bytes) {
+    const bool is_new = bytes > bytes_;
+    reserve(bytes);
+    if (is_new) check_cuda(cudaMemsetAsync(data_, 0, bytes_, stream_), "cudaMemsetAsync");
+    return data_;
+  }
   std::byte* data() const noexcept { return data_; }
 
  private:

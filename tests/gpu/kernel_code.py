@@ -33,7 +33,10 @@ WANTED = {
     r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
     r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
-    r"attend_kernel<\d+>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,(F16|BF16)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,(F32|Int8|E4M3)>": ["HMMA", "LDSM", "EX2", "SHFL", "BAR"],
+    r"linear_one_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)>": ["HMMA", "LDG128", "ahead", "BAR"],
+    r"linear_one_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
     r"(rms_norm|add_norm|head_squares|prepare_heads|score_runs|route)_kernel": ["SHFL"],
@@ -41,7 +44,8 @@ WANTED = {
     r"peer_sum_(whole|slices)_kernel<float4>": ["LDG128", "STG128", "BAR"],
 }
 # Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
-KNOWN_LOCAL = {"attend_kernel<256>": 424}
+KNOWN_LOCAL = {"attend_kernel<256,BF16>": 328, "attend_kernel<256,F16>": 320, "attend_kernel<256,F32>": 288,
+               "attend_kernel<256,Int8>": 288, "attend_kernel<256,E4M3>": 288}
 
 
 def find_cuobjdump(build):
