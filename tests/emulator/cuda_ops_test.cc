@@ -373,7 +373,7 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   // All ops of all kinds, so that this test stands alone.
   CudaBackend fast(0, 1, ManyTokensAs::kBf16);
   for (const DType dtype : kWeightTypes)
-    for (const std::int64_t tokens : {1, 20})
+    for (const std::int64_t tokens : {1, 2, 20})
       for (DeviceBackend* ops : {&cuda, &fast}) product(*ops, {dtype, 16, whole_cut(dtype, 64), 1}, tokens);
   DeviceTensor room(cuda, std::vector<float>(16 * 256 / 2), 16), numbers(cuda, std::vector<float>(256), 1);
   const std::vector<TokenId> tokens{0};
