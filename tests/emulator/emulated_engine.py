@@ -134,20 +134,21 @@ def sums():
 
 
 def products():
-    text = [1] + [352 + i * 37 % 600 for i in range(299)]  # more tokens than our own products keep
+    model = pathlib.Path(SOURCES) / "tests/golden/models/llama2_mha"  # small: an emulated token of harbour takes long
+    text = [1 + i * 37 % 200 for i in range(264)]  # more tokens than our own products keep
 
     def of(ranks, *arguments):
-        return logits(ranks, HARBOUR / "hf", text, "--numerics", "fast", *arguments)
+        return logits(ranks, model, text, "--numerics", "fast", *arguments)
 
-    invariant, by_library, own = logits(1, HARBOUR / "hf", text), of(1, "--gpu-products", "cublaslt"), of(1, "--gpu-products", "own")
+    invariant, by_library, own = logits(1, model, text), of(1, "--gpu-products", "cublaslt"), of(1, "--gpu-products", "own")
     expect_equal("auto takes cuBLASLt, which has the same bits in every run", of(1), by_library)
     expect_equal("cuBLASLt sums in an order of its own", by_library != own, True)
-    for ranks in (1, 3):
-        header = len(invariant) - len(text) * 1024 * 4
-        numbers = [array.array("f", made[header:]) for made in (of(ranks, "--gpu-products", "cublaslt"), invariant)]
-        # Rounding to bf16 moves a number by 0.4% at most; the spread of these logits is 2.9, and 0.11 was seen.
-        expect_equal(f"{ranks} ranks by cuBLASLt: logits within 0.3 of the invariant ones",
-                     max(abs(a - b) for a, b in zip(*numbers)) < 0.3, True)
+    header = len(invariant) - len(text) * 320 * 4
+    for ranks, made in ((1, by_library), (3, of(3, "--gpu-products", "cublaslt"))):
+        numbers = [array.array("f", bits[header:]) for bits in (made, invariant)]
+        # Rounding to bf16 moves a number by 0.4% at most; the spread of these logits is 4, and 0.31 was seen.
+        expect_equal(f"{ranks} ranks by cuBLASLt: logits within 0.8 of the invariant ones",
+                     max(abs(a - b) for a, b in zip(*numbers)) < 0.8, True)
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1", "--device", "cuda", "--gpu-products", "cublaslt"]
     ends("cuBLASLt with invariant numerics", generate, 78, "gpu_products cublaslt needs numerics fast")
     ends("cuBLASLt that is missing", generate + ["--numerics", "fast"], 69, "gpu_products cublaslt: ", "not found", EMULATED_CUBLASLT="missing")
