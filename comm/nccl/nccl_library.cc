@@ -1,8 +1,8 @@
 #include "comm/nccl/nccl_library.h"
 
-#include <dlfcn.h>
+#include <string>
 
-#include <type_traits>
+#include "base/shared_library.h"
 
 namespace llm_tp {
 namespace {
@@ -11,23 +11,16 @@ constexpr const char* kName = "libnccl.so.2";
 
 NcclLibrary load() {
   NcclLibrary nccl;
-  void* library = nullptr;
   // Where the loader looks, then where the build found it.
-  for (const char* const name : {kName, LLM_TP_NCCL_LIBRARY}) {
-    if (library != nullptr || *name == '\0') continue;
-    library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    nccl.origin = name;
-  }
-  if (library == nullptr) {
+  const SharedLibrary library({kName, LLM_TP_NCCL_LIBRARY});
+  nccl.origin = library.origin();
+  if (!library) {
     nccl.missing =
         std::string(kName) + " was not found: install NCCL 2, or add its folder to LD_LIBRARY_PATH";
     return nccl;
   }
-  const auto look_up = [&](auto& call, const char* name) {
-    call = reinterpret_cast<std::remove_reference_t<decltype(call)>>(dlsym(library, name));
-  };
   const auto bind = [&](auto& call, const char* name) {
-    look_up(call, name);
+    library.bind(call, name);
     if (call == nullptr) nccl.missing = nccl.origin + " has no " + name + ": NCCL 2.14 or later is needed";
   };
   bind(nccl.get_version, "ncclGetVersion");
@@ -45,10 +38,10 @@ NcclLibrary load() {
   bind(nccl.send, "ncclSend");
   bind(nccl.receive, "ncclRecv");
 #ifdef LLM_TP_NCCL_WINDOWS
-  look_up(nccl.take_memory, "ncclMemAlloc");
-  look_up(nccl.free_memory, "ncclMemFree");
-  look_up(nccl.register_window, "ncclCommWindowRegister");
-  look_up(nccl.deregister_window, "ncclCommWindowDeregister");
+  library.bind(nccl.take_memory, "ncclMemAlloc");
+  library.bind(nccl.free_memory, "ncclMemFree");
+  library.bind(nccl.register_window, "ncclCommWindowRegister");
+  library.bind(nccl.deregister_window, "ncclCommWindowDeregister");
 #endif
   return nccl;
 }

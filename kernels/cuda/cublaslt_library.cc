@@ -1,8 +1,8 @@
 #include "kernels/cuda/cublaslt_library.h"
 
-#include <dlfcn.h>
+#include <string>
 
-#include <type_traits>
+#include "base/shared_library.h"
 
 namespace llm_tp {
 namespace {
@@ -10,20 +10,16 @@ namespace {
 CublasLtLibrary load() {
   CublasLtLibrary blas;
   const std::string name = "libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR);
-  void* library = nullptr;
   // Where the loader looks, then where the build found it.
-  for (const std::string& place : {name, std::string(LLM_TP_CUBLASLT_LIBRARY)}) {
-    if (library != nullptr || place.empty()) continue;
-    library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-    blas.origin = place;
-  }
-  if (library == nullptr) {
+  const SharedLibrary library({name, LLM_TP_CUBLASLT_LIBRARY});
+  blas.origin = library.origin();
+  if (!library) {
     blas.missing = name + " was not found: install cuBLAS " + std::to_string(CUBLAS_VER_MAJOR) +
                    ", or add its folder to LD_LIBRARY_PATH";
     return blas;
   }
   const auto bind = [&](auto& call, const char* symbol) {
-    call = reinterpret_cast<std::remove_reference_t<decltype(call)>>(dlsym(library, symbol));
+    library.bind(call, symbol);
     if (call == nullptr) blas.missing = blas.origin + " has no " + symbol;
   };
   bind(blas.get_version, "cublasLtGetVersion");
