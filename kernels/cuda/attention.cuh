@@ -38,4 +38,9 @@ __device__ inline float merged(float sum, float before, float next, float after)
   return after == 0.0f ? sum : fmaf(next, after, sum * before);
 }
 
+/// cap * tanh(score / cap) in exponents of 2: args.scale has made score 2 * log2(e) / cap times what it was.
+__device__ inline float capped(float score, float cap_log2) {
+  return cap_log2 - fast_divide(2.0f * cap_log2, fast_exp2(score) + 1.0f);
+}
+
 }  // namespace llm_tp

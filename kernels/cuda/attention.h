@@ -10,11 +10,13 @@
 namespace llm_tp {
 
 /// Attention is cut into blocks of up to 64 query rows of one KV head: the rows of a slice's tokens and of
-/// the query heads that read the head, a token's heads side by side. Keys are walked in tiles of 32 with an
+/// the query heads that read the head, a token's heads side by side. Keys are walked in tiles with an
 /// online softmax (Dao et al. 2022) inside chunks of 256 keys at fixed absolute positions, and chunks are
 /// merged in order, by the block itself or, where a slice has few rows, by a second kernel after blocks of
 /// one chunk each (flash decoding): the same operations either way, so the same bits.
-constexpr int kKeyTile = 32, kChunkKeys = 256;
+constexpr int kChunkKeys = 256;
+/// What a warp of the tensor cores takes: where no block has more rows, its warps share them.
+constexpr int kFewRows = 16;
 
 /// One block's work, for every KV head. Without rows: none.
 struct AttentionItem {
@@ -36,6 +38,7 @@ struct AttentionPlan {
   std::vector<AttentionMerge> merges;
   std::int32_t partials = 0;
   std::int32_t partial_rows = 0;  // query rows that a partial has room for
+  bool has_few_rows = true;       // no block has more than 16
 };
 
 struct AttentionPlanOptions {
@@ -60,9 +63,10 @@ struct AttentionArguments {
   DeviceCache cache;
   std::int32_t layer;
   AttentionHeads heads;
-  float scale;          // of q . k; times log2(e) where there is no cap
-  float cap, cap_log2;  // > 0: the soft cap, and it times log2(e)
+  float scale;     // of q . k, times log2(e); where there is a cap, times 2 * log2(e) / cap
+  float cap_log2;  // > 0: the soft cap, times log2(e)
   std::int32_t window;
+  bool has_whole_runs;  // of the cache: eight numbers from a multiple of eight are words; set by attend()
   const std::int32_t* pages;  // of all slices
   const AttentionItem* items;
   const AttentionMerge* merges;
@@ -78,8 +82,7 @@ int attention_block_rows(int head_dim, DType cache_dtype, std::size_t shared_byt
 std::int64_t partial_sum_bytes(std::int64_t rows, const DeviceCache& cache);
 std::int64_t partial_state_bytes(std::int64_t rows, const DeviceCache& cache);
 
-void attend(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan, int block_rows,
-            std::size_t shared_bytes_at_most);
+void attend(cudaStream_t stream, AttentionArguments args, const AttentionPlan& plan, int block_rows);
 
 /// The second kernel of attend(): partials of the plan's slices, merged in order.
 void merge_chunks(cudaStream_t stream, const AttentionArguments& args, const AttentionPlan& plan);

@@ -49,9 +49,11 @@ std::int64_t most_items(std::int64_t rows, std::int64_t slices, const AttentionP
 
 AttentionPlan plan_attention(const Batch& batch, const AttentionPlanOptions& options) {
   AttentionPlan plan;
-  for (const BatchSlice& slice : batch.slices)
-    if (const std::int32_t queries = slice.rows * options.group; queries <= options.block_rows)
-      plan.partial_rows = std::max(plan.partial_rows, queries);
+  for (const BatchSlice& slice : batch.slices) {
+    const std::int32_t queries = slice.rows * options.group;
+    if (queries <= options.block_rows) plan.partial_rows = std::max(plan.partial_rows, queries);
+    if (queries > kFewRows) plan.has_few_rows = false;
+  }
   const std::int32_t whole = longest_whole(batch, options, plan.partial_rows);
   std::int32_t first_page = 0;
   for (const BatchSlice& slice : batch.slices) {

@@ -31,6 +31,11 @@ __device__ inline void split_pair(float low, float high, std::uint32_t (&pairs)[
     high = bf16_rest(high, pairs[p] >> 16);
   }
 }
+/// The same for two parts of numbers that are not infinite.
+__device__ inline void split_finite(float low, float high, std::uint32_t (&pairs)[2]) {
+  pairs[0] = bf16_pair(low, high);
+  pairs[1] = bf16_pair(low - bf16_value(pairs[0]), high - bf16_value(pairs[0] >> 16));
+}
 /// One number likewise.
 template <int kParts>
 __device__ inline void split_bf16(float x, std::uint32_t (&parts)[kParts]) {

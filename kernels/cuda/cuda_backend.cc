@@ -279,10 +279,9 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
   args.heads = {static_cast<std::int32_t>(heads.query_heads.begin),
                 static_cast<std::int32_t>(heads.query_heads.end),
                 static_cast<std::int32_t>(heads.kv_heads.begin), heads.group};
-  args.cap = options.soft_cap;
-  args.cap_log2 = static_cast<float>(double{options.soft_cap} * std::numbers::log2e);
-  args.scale =
-      options.soft_cap > 0 ? options.scale : static_cast<float>(double{options.scale} * std::numbers::log2e);
+  const double cap = options.soft_cap, log2e = std::numbers::log2e;
+  args.scale = static_cast<float>(double{options.scale} * log2e * (cap > 0 ? 2.0 / cap : 1.0));
+  args.cap_log2 = static_cast<float>(cap * log2e);
   // A window beyond any position is none.
   args.window = options.window >= std::int64_t{1} << 30 ? 0 : static_cast<std::int32_t>(options.window);
   args.pages = attention.pages;
@@ -296,7 +295,7 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
     args.partial_state = reinterpret_cast<float2*>(
         partial_state_.reserve(static_cast<std::size_t>(partial_state_bytes(rows, device))));
   }
-  llm_tp::attend(stream_->get(), args, plan, plan_options.block_rows, shared_bytes_);
+  llm_tp::attend(stream_->get(), args, plan, plan_options.block_rows);
 }
 
 AttentionPlanOptions CudaBackend::plan_options_of(const KvCache& cache, const HeadMap& heads,
@@ -354,7 +353,8 @@ void CudaBackend::run_repeated(std::span<const CacheBatch> batches, const std::f
     own(*at.cache).slots(at.batch);
     const AttentionPlan plan =
         own(*at.cache).attention(at.batch, plan_options_of(*at.cache, at.heads, at.window)).plan;
-    key.insert(key.end(), {std::ssize(plan.items), std::ssize(plan.merges), plan.partial_rows});
+    key.insert(key.end(), {std::ssize(plan.items), std::ssize(plan.merges), plan.partial_rows,
+                           plan.has_few_rows ? 1 : 0});
   }
   graphs_->run(std::move(key), body);
 }

@@ -17,57 +17,6 @@ struct CacheVector {
   unsigned char* numbers;  // [head_dim]
   float* scale;            // where dtype has them
 
-  __device__ float number(int d) const {
-    if (dtype == DType::kF32) return reinterpret_cast<const float*>(numbers)[d];
-    if (dtype == DType::kInt8)
-      return *scale * static_cast<float>(reinterpret_cast<const signed char*>(numbers)[d]);
-    if (dtype == DType::kE4M3) return *scale * e4m3_value(numbers[d]);
-    const std::uint32_t bits = reinterpret_cast<const unsigned short*>(numbers)[d];
-    return dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
-  }
-  /// Whether numbers d to d + 7 are 8 or 16 bytes that one load may fetch; d a multiple of 8.
-  __device__ bool has_word(int d, int dim) const {
-    const int bytes = 8 * number_bytes(dtype);
-    return bytes <= 16 && d + 8 <= dim &&
-           reinterpret_cast<std::uintptr_t>(numbers + d * (bytes / 8)) % bytes == 0;
-  }
-  /// Those bytes, which from_word() widens when they have come. No kernel reads pages that it writes.
-  __device__ uint4 word(int d) const {
-    const unsigned char* const at = numbers + d * number_bytes(dtype);
-    if (!has_scales(dtype)) return load_once(reinterpret_cast<const uint4*>(at));
-    const uint2 codes = load_once(reinterpret_cast<const uint2*>(at));
-    return {codes.x, codes.y, 0, 0};
-  }
-  /// own_scale: of vectors of codes.
-  static __device__ void from_word(DType dtype, uint4 word, float own_scale, float (&out)[8]) {
-    const std::uint32_t words[4] = {word.x, word.y, word.z, word.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (has_scales(dtype)) {
-        const std::uint32_t code = words[i / 4] >> i % 4 * 8 & 0xffu;
-        out[i] = own_scale * (dtype == DType::kInt8 ? static_cast<float>(static_cast<signed char>(code))
-                                                    : e4m3_value(code));
-      } else {
-        const std::uint32_t bits = words[i / 2] >> i % 2 * 16 & 0xffffu;
-        out[i] = dtype == DType::kBF16 ? bf16_value(bits) : half_value(bits);
-      }
-    }
-  }
-  /// Numbers d to d + 7, d a multiple of 8; zeros from dim on. The same as number() one by one, by loads of
-  /// up to 16 bytes where vectors lie at multiples of them.
-  __device__ void eight_numbers(int d, int dim, float (&out)[8]) const {
-    if (has_word(d, dim)) return from_word(dtype, word(d), has_scales(dtype) ? *scale : 0.0f, out);
-    const float* const at = reinterpret_cast<const float*>(numbers) + d;
-    if (dtype == DType::kF32 && d + 8 <= dim && reinterpret_cast<std::uintptr_t>(at) % 16 == 0) {
-      const float4 low = reinterpret_cast<const float4*>(at)[0],
-                   high = reinterpret_cast<const float4*>(at)[1];
-      memcpy(out, &low, 16);
-      memcpy(out + 4, &high, 16);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) out[i] = d + i < dim ? number(d + i) : 0.0f;
-    }
-  }
   /// own_scale: what was put into *scale.
   __device__ void set(int d, float x, float own_scale) const {
     const float over_scale = own_scale > 0.0f ? x / own_scale : 0.0f;

@@ -89,6 +89,18 @@ __device__ inline void copy_async(void* to_shared, const void* from_global) {
   emulator::start_copy(to_shared, bytes);
 #endif
 }
+/// The same, or sixteen bytes of zeros; from_global is not read then, but is an address of device memory.
+__device__ inline void copy_async_or_zeros(void* to_shared, const void* from_global, bool copies) {
+#ifdef LLM_TP_DEVICE_CODE
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global),
+               "r"(copies ? 16 : 0)
+               : "memory");
+#elif !defined(__CUDACC__)
+  static constexpr uint4 kZeros{};
+  copy_async(to_shared, copies ? from_global : &kZeros);
+#endif
+}
 /// Closes the group of the copies started since the last call.
 __device__ inline void commit_copies() {
 #ifdef LLM_TP_DEVICE_CODE
@@ -175,14 +187,24 @@ __device__ inline void let_others_run() {
 #endif
 }
 
-/// 2^x by the chip's own unit: about 2 ulp, exact for x = 0 and -infinity.
+/// 2^x by the chip's own unit: about 2 ulp, exact for x = 0 and -infinity, 0 below the normal numbers.
 __device__ inline float fast_exp2(float x) {
 #ifdef LLM_TP_DEVICE_CODE
   float y;
-  asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 #else
-  return exp2f(x);
+  return x < -126.0f ? 0.0f : exp2f(x);
+#endif
+}
+/// x / y by the chip's reciprocal: about 2 ulp; 0 for y of 2^126 and more.
+__device__ inline float fast_divide(float x, float y) {
+#ifdef LLM_TP_DEVICE_CODE
+  float z;
+  asm("div.approx.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+#else
+  return fabsf(y) >= 8.507059e37f ? 0.0f : x / y;
 #endif
 }
 

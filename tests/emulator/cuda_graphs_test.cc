@@ -16,7 +16,7 @@
 namespace llm_tp::testing {
 namespace {
 
-constexpr std::int64_t kMostRows = 24, kPositions = 600;
+constexpr std::int64_t kMostRows = 30, kPositions = 600;
 constexpr int kPageTokens = 16, kSequences = 9;
 constexpr int kPagesOfSequence = static_cast<int>(kPositions) / kPageTokens;
 
@@ -135,6 +135,14 @@ Steps mixed_steps() {
   // As many rows, slices and blocks, but partials of more rows.
   for (std::int32_t i = 0; i < 3; ++i) steps.push_back({{0, 271 + 2 * i, 2}, {1, 524 + 2 * i, 2}});
   for (std::int32_t i = 0; i < 2; ++i) steps.push_back({{0, 277 + i, 1}, {1, 530 + 3 * i, 3}});
+  // As many rows, blocks and rows of partials: in blocks of at most 16 queries, and of more.
+  for (std::int32_t i = 0; i < 2; ++i) {
+    steps.emplace_back();
+    for (int sequence = 3; sequence < 9; ++sequence) steps.back().push_back({sequence, 5 * i, 5});
+  }
+  for (std::int32_t i = 0; i < 2; ++i)
+    steps.push_back(
+        {{2, 100 + 22 * i, 22}, {3, 10 + 5 * i, 5}, {4, 10 + i, 1}, {5, 10 + i, 1}, {6, 10 + i, 1}});
   // As many blocks for other numbers of rows.
   for (const std::int32_t rows : {24, 22, 23}) steps.push_back({{2, 40 + rows, rows}});
   // As many blocks, rounded up, without and with chunks to merge.

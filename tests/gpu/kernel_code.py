@@ -33,8 +33,9 @@ WANTED = {
     r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
     r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
-    r"attend_kernel<\d+,(F16|BF16)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
-    r"attend_kernel<\d+,(F32|Int8|E4M3)>": ["HMMA", "LDSM", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,BF16,(rows|keys)>": ["HMMA", "LDSM", "LDGSTS", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,(F32|F16),(rows|keys)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,(Int8|E4M3),(rows|keys)>": ["HMMA", "LDSM", "LDG64", "EX2", "SHFL", "BAR"],
     r"linear_one_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)>": ["HMMA", "LDG128", "ahead", "BAR"],
     r"linear_one_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
@@ -43,9 +44,9 @@ WANTED = {
     r"pick_candidates_kernel": ["SHFL", "BAR"],
     r"peer_sum_(whole|slices)_kernel<float4>": ["LDG128", "STG128", "BAR"],
 }
-# Local memory that is known, in bytes a thread: of heads of 256 a thread has two sets of 128 sums, more than there are registers.
-KNOWN_LOCAL = {"attend_kernel<256,BF16>": 328, "attend_kernel<256,F16>": 320, "attend_kernel<256,F32>": 288,
-               "attend_kernel<256,Int8>": 288, "attend_kernel<256,E4M3>": 288}
+# Local memory that is known, at most so many bytes a thread. Where warps divide rows, a thread has two sets of sums: of heads of 256
+# they are more than there are registers, of 128 nearly as many; addresses that the loop over tiles could compute anew are kept there.
+KNOWN_LOCAL = {r"attend_kernel<256,\w+,rows>": 600, r"attend_kernel<128,\w+,rows>": 128, r"attend_kernel<\d+,\w+,keys>": 64}
 
 
 def find_cuobjdump(build):
@@ -63,6 +64,7 @@ def dtype_names():
 def kernel_name(mangled, dtypes):
     text = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout
     text = re.sub(r"\(\w+::DType\)(\d+)", lambda number: re.sub(r"Q(\d)(\d)", r"Q\1_\2", dtypes[int(number[1])]), text)
+    text = re.sub(r"\(\w+::Divided\)([01])", lambda number: ("rows", "keys")[int(number[1])], text)
     return re.search(r"(\w+_kernel(?:<[^<>]*>)?)\(", text.replace("(int)", "").replace(", ", ","))[1]
 
 
@@ -93,9 +95,13 @@ def table_of(kernels, made_by):
                       "loads of weights before the first HMMA.", *lines]) + "\n"
 
 
+def most_local(name):
+    return next((most for pattern, most in KNOWN_LOCAL.items() if re.fullmatch(pattern, name)), 0)
+
+
 def missing_instructions(kernels):
-    problems = [f"{name}: {row['local']} bytes of local memory a thread, at most {KNOWN_LOCAL.get(name, 0)} are wanted"
-                for name, row in kernels.items() if row["local"] > KNOWN_LOCAL.get(name, 0)]
+    problems = [f"{name}: {row['local']} bytes of local memory a thread, at most {most_local(name)} are wanted"
+                for name, row in kernels.items() if row["local"] > most_local(name)]
     for pattern, columns in WANTED.items():
         mine = [name for name in kernels if re.fullmatch(pattern, name)]
         problems += [f"{pattern}: there is no such kernel"] * (not mine)

@@ -53,6 +53,17 @@ __global__ void copies_kernel(float* out, const float* numbers) {
   for (int i = lane; i < 128; i += 32) out[128 + i] = copied[128 + i];
 }
 
+__global__ void copy_or_zeros_kernel(float* out, const float* numbers, const std::uint32_t* copies) {
+  LLM_TP_DYNAMIC_SHARED(shared);
+  auto* const copied = reinterpret_cast<float*>(shared);
+  const int lane = static_cast<int>(threadIdx.x);
+  copy_async_or_zeros(copied + lane * 4, numbers + lane * 4, copies[lane] != 0);
+  commit_copies();
+  wait_for_copies<0>();
+  __syncthreads();
+  for (int i = lane; i < 128; i += 32) out[i] = copied[i];
+}
+
 __global__ void load_once_kernel(uint4* to_wide, const uint4* wide, uint2* to_narrow, const uint2* narrow) {
   to_wide[threadIdx.x] = load_once(wide + threadIdx.x);
   to_narrow[threadIdx.x] = load_once(narrow + threadIdx.x);
@@ -76,6 +87,10 @@ __global__ void count_up_kernel(std::uint32_t* were, std::uint32_t* word, std::u
 
 __global__ void exp2_kernel(float* out, const float* x) { out[threadIdx.x] = fast_exp2(x[threadIdx.x]); }
 
+__global__ void divide_kernel(float* out, const float* x, const float* y) {
+  out[threadIdx.x] = fast_divide(x[threadIdx.x], y[threadIdx.x]);
+}
+
 __global__ void bf16_pair_kernel(std::uint32_t* pairs, const float* numbers) {
   pairs[threadIdx.x] = bf16_pair(numbers[2 * threadIdx.x], numbers[2 * threadIdx.x + 1]);
 }
@@ -90,6 +105,9 @@ void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint1
 }
 void run_copies(cudaStream_t stream, float* out, const float* numbers) {
   LLM_TP_LAUNCH(copies_kernel, 1, 32, 1024, stream, out, numbers);
+}
+void run_copy_or_zeros(cudaStream_t stream, float* out, const float* numbers, const std::uint32_t* copies) {
+  LLM_TP_LAUNCH(copy_or_zeros_kernel, 1, 32, 512, stream, out, numbers, copies);
 }
 void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
                    const uint2* narrow) {
@@ -107,6 +125,9 @@ void run_count_up(cudaStream_t stream, std::uint32_t* were, std::uint32_t* word,
 }
 void run_exp2(cudaStream_t stream, float* out, const float* x) {
   LLM_TP_LAUNCH(exp2_kernel, 1, 32, 0, stream, out, x);
+}
+void run_divide(cudaStream_t stream, float* out, const float* x, const float* y) {
+  LLM_TP_LAUNCH(divide_kernel, 1, 32, 0, stream, out, x, y);
 }
 void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers) {
   LLM_TP_LAUNCH(bf16_pair_kernel, 1, 32, 0, stream, pairs, numbers);

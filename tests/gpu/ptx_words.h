@@ -14,6 +14,8 @@ void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::u
 void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint16_t* matrices);
 /// out [2][128]: numbers [2][128] copied in two groups, the first read while the second may be on its way.
 void run_copies(cudaStream_t stream, float* out, const float* numbers);
+/// out [128]: numbers [128], copied or cleared sixteen bytes at a time by copies [32].
+void run_copy_or_zeros(cudaStream_t stream, float* out, const float* numbers, const std::uint32_t* copies);
 /// wide, narrow [32]: copied by load_once.
 void run_load_once(cudaStream_t stream, uint4* to_wide, const uint4* wide, uint2* to_narrow,
                    const uint2* narrow);
@@ -26,6 +28,8 @@ void run_receive(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* s
 void run_count_up(cudaStream_t stream, std::uint32_t* were, std::uint32_t* word, std::uint32_t most);
 /// out [32]: fast_exp2 of x [32].
 void run_exp2(cudaStream_t stream, float* out, const float* x);
+/// out [32]: fast_divide of x [32] and y [32].
+void run_divide(cudaStream_t stream, float* out, const float* x, const float* y);
 /// pairs [32]: bf16_pair of numbers [32][2].
 void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers);
 

@@ -103,6 +103,18 @@ TEST_F(PtxWords, AsynchronousCopiesAreThereAfterTheWaitForTheirGroup) {
   EXPECT_EQ(out.take(), numbers);
 }
 
+TEST_F(PtxWords, AsynchronousCopiesOrZeros) {
+  const std::vector<float> numbers = random_floats(128, 4);
+  std::vector<std::uint32_t> copies(32);
+  for (std::size_t i = 0; i < 32; ++i) copies[i] = i % 3 == 0 ? 1 : 0;
+  auto in = device(numbers), out = device(std::vector<float>(128, 1.0f));
+  auto which = device(copies);
+  run_copy_or_zeros(stream.get(), out.data(), in.data(), which.data());
+  stream.synchronize();
+  const std::vector<float> got = out.take();
+  for (std::size_t i = 0; i < 128; ++i) EXPECT_EQ(got[i], copies[i / 4] != 0 ? numbers[i] : 0.0f) << i;
+}
+
 TEST_F(PtxWords, NumbersThatAreReadOnceAreWhole) {
   std::vector<uint4> wide(32);
   std::vector<uint2> narrow(32);
@@ -173,6 +185,21 @@ TEST_F(PtxWords, PowersOfTwoAreExactAtZeroAndMinusInfinityAndCloseElsewhere) {
     const double want = std::exp2(double{x[i]});
     EXPECT_NEAR(got[i], want, want * 0x1p-21) << x[i];
   }
+}
+
+TEST_F(PtxWords, QuotientsAreCloseAndZeroOverTheLargestNumbers) {
+  std::vector<float> x = random_floats(32, 6, 50.0f), y(32);
+  for (int i = 0; i < 32; ++i) y[static_cast<std::size_t>(i)] = 1.0f + std::exp2(static_cast<float>(4 * i));
+  y[31] = INFINITY;
+  auto above = device(x), below = device(y), out = device(std::vector<float>(32));
+  run_divide(stream.get(), out.data(), above.data(), below.data());
+  stream.synchronize();
+  const std::vector<float> got = out.take();
+  for (std::size_t i = 0; i < 31; ++i) {
+    const double want = double{x[i]} / double{y[i]};
+    EXPECT_NEAR(got[i], want, std::abs(want) * 0x1p-21) << i;
+  }
+  EXPECT_EQ(got[31], 0.0f);
 }
 
 TEST_F(PtxWords, PairsOfBf16AreRoundedToNearestAndTiesToEven) {
