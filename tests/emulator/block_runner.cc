@@ -1,4 +1,4 @@
-// Never compiled with -fsanitize=thread: what the emulator itself does is not part of the program under test.
+// Never compiled with a sanitizer: what the emulator itself does is not part of the program under test.
 #include "emulator/block_runner.h"
 
 #include <algorithm>
@@ -114,7 +114,9 @@ std::string text_of(Site site) {
   const std::string file = site.file;
   return file.substr(file.rfind('/') + 1) + ":" + std::to_string(site.line);
 }
-bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool same(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
 
 /// Ends the grid. What its threads did so far is over: none of them runs again.
 [[noreturn]] void report(const std::string& what) {
@@ -148,16 +150,14 @@ void start_thread() {
 
 int take_ready() {
   std::deque<int>& ready = grid->ready;
-  std::size_t pick = 0;
-  if (thread_order == ThreadOrder::kDescending) pick = ready.size() - 1;
-  if (thread_order == ThreadOrder::kRandom) pick = random_bits() % ready.size();
-  const int thread = ready[pick];
-  if (thread_order == ThreadOrder::kRandom) {
-    ready[pick] = ready.back();
-    ready.pop_back();
-  } else {
-    ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(pick));
+  if (thread_order == ThreadOrder::kRandom) std::swap(ready[random_bits() % ready.size()], ready.back());
+  if (thread_order == ThreadOrder::kAscending) {
+    const int thread = ready.front();
+    ready.pop_front();
+    return thread;
   }
+  const int thread = ready.back();
+  ready.pop_back();
   return thread;
 }
 
@@ -291,7 +291,7 @@ void fail(const std::string& what, Site site) {
     violation = "thread " + std::to_string(current->number) + ": " + what +
                 (site.line > 0 ? ", at " + text_of(site) : std::string());
   }
-  fiber_of(current->number).leave(true);
+  fiber_of(current->number).leave(false);  // and is never resumed
   __builtin_unreachable();
 }
 
@@ -355,38 +355,38 @@ void meet(WarpOp op, std::uint32_t mask, void* argument, WarpAction action, Site
   if ((mask & bit) == 0) fail("the calling lane is not in the mask of " + std::string(name_of(op)), site);
   mask &= lanes_of_warp(warp);
   std::vector<Meeting>& open = grid->meetings[static_cast<std::size_t>(warp)];
-  const auto find_mine = [&] {
-    return std::find_if(open.begin(), open.end(), [&](const Meeting& m) { return (m.mask & mask) != 0; });
-  };
-  char* order = nullptr;
   std::string wrong;
+  std::size_t mine = 0;  // place in `open`; no other thread runs before this one waits
+  char* order = nullptr;
   {
     const AsHost host;
-    if (find_mine() == open.end()) open.push_back({op, mask, 0, site, new_order_object(), {}});
-    const Meeting& mine = *find_mine();
-    order = mine.order;
-    if (mine.mask != mask || mine.op != op || !same(mine.site, site))
+    while (mine < open.size() && (open[mine].mask & mask) == 0) ++mine;
+    if (mine == open.size())
+      open.push_back({op, mask, 0, site, op == WarpOp::kSync ? new_order_object() : nullptr, {}});
+    const Meeting& meeting = open[mine];
+    order = meeting.order;
+    if (meeting.mask != mask || meeting.op != op || !same(meeting.site, site))
       wrong = "lanes of one warp meet at different instructions or with different masks: " +
-              std::string(name_of(mine.op)) + " at " + text_of(mine.site) + " and " + name_of(op);
+              std::string(name_of(meeting.op)) + " at " + text_of(meeting.site) + " and " + name_of(op);
   }
   if (!wrong.empty()) fail(wrong, site);
   if (op == WarpOp::kSync) publish(order);
   bool complete = false;
   {
     const AsHost host;
-    const auto mine = find_mine();
-    mine->arrived |= bit;
-    mine->arguments[static_cast<std::size_t>(lane())] = argument;
-    complete = mine->arrived == mask;
+    Meeting& meeting = open[mine];
+    meeting.arrived |= bit;
+    meeting.arguments[static_cast<std::size_t>(lane())] = argument;
+    complete = meeting.arrived == mask;
     if (complete) {
-      if (action != nullptr) wrong = action(mine->arguments.data());
+      if (action != nullptr) wrong = action(meeting.arguments.data());
       for (int l = 0; l < 32; ++l) {
         if ((mask >> l & 1) == 0 || l == lane()) continue;
         Thread& other = grid->threads[static_cast<std::size_t>(32 * warp + l)];
         other.state = State::kReady;
         grid->ready.push_back(other.number);
       }
-      open.erase(mine);
+      open.erase(open.begin() + static_cast<std::ptrdiff_t>(mine));
     }
   }
   if (!wrong.empty()) fail(wrong, site);

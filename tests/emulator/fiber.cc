@@ -1,4 +1,5 @@
-// Never compiled with -fsanitize=thread: the switches themselves are not part of the program under test.
+// Never compiled with a sanitizer, which is told of the switches instead: they are not part of the program
+// under test.
 #include "emulator/fiber.h"
 
 #include <sys/mman.h>
@@ -6,7 +7,7 @@
 #include <cstdint>
 #include <new>
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -45,7 +46,7 @@ namespace {
 
 constexpr std::size_t kGuardBytes = 4096;
 void* host_stack_pointer = nullptr;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
 const void* host_stack_bottom = nullptr;
 std::size_t host_stack_bytes = 0;
 #endif
@@ -75,10 +76,11 @@ Fiber::~Fiber() {
 }
 
 void Fiber::reset(void (*entry)()) {
-#ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(stack_, kStackBytes);
+#ifdef LLM_TP_EMULATOR_ASAN
+  if (!ended_) __asan_unpoison_memory_region(stack_, kStackBytes);  // frames that never returned
   fake_stack_ = nullptr;
 #endif
+  ended_ = false;
   // As after a call of llm_tp_switch_stack that will return into entry: six registers, and an unused return
   // address so that entry finds the stack aligned as a called function does.
   auto* top = reinterpret_cast<std::uintptr_t*>(stack_ + kStackBytes);
@@ -93,31 +95,32 @@ void Fiber::resume() {
   host_race_context = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(race_context_, __tsan_switch_to_fiber_no_sync);
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
   void* host_fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&host_fake_stack, stack_, kStackBytes);
 #endif
   llm_tp_switch_stack(&host_stack_pointer, stack_pointer_);
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
   __sanitizer_finish_switch_fiber(host_fake_stack, nullptr, nullptr);
 #endif
 }
 
-void Fiber::leave([[maybe_unused]] bool ends) {
+void Fiber::leave(bool ends) {
+  ended_ = ends;
 #ifdef LLM_TP_EMULATOR_TSAN
   __tsan_switch_to_fiber(host_race_context, __tsan_switch_to_fiber_no_sync);
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
   __sanitizer_start_switch_fiber(ends ? nullptr : &fake_stack_, host_stack_bottom, host_stack_bytes);
 #endif
   llm_tp_switch_stack(&stack_pointer_, host_stack_pointer);
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
   __sanitizer_finish_switch_fiber(fake_stack_, &host_stack_bottom, &host_stack_bytes);
 #endif
 }
 
 void Fiber::arrived() {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef LLM_TP_EMULATOR_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &host_stack_bottom, &host_stack_bytes);
 #endif
 }

@@ -20,7 +20,8 @@ class Fiber {
   void reset(void (*entry)());
   /// Runs the fiber until it leaves. Called on the host's stack.
   void resume();
-  /// Back to resume()'s caller. Called on the fiber's stack; does not return when the fiber ends here.
+  /// Back to resume()'s caller. Called on the fiber's stack. ends: by entry, once all it called has returned;
+  /// does not return then.
   void leave(bool ends);
   /// First statement of entry.
   static void arrived();
@@ -31,6 +32,7 @@ class Fiber {
   char* memory_;  // a guard page, then the stack
   char* stack_;
   void* stack_pointer_ = nullptr;
+  bool ended_ = true;
   void* fake_stack_ = nullptr;
   void* race_context_ = nullptr;
 };

@@ -9,8 +9,8 @@ template <class Lane>
 Lane* lane_of(void* const lanes[32], int lane) {
   return static_cast<Lane*>(lanes[lane]);
 }
-float low_half(std::uint32_t pair) { return std::bit_cast<float>(pair << 16); }
-float high_half(std::uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
+double low_half(std::uint32_t pair) { return double{std::bit_cast<float>(pair << 16)}; }
+double high_half(std::uint32_t pair) { return double{std::bit_cast<float>(pair & 0xffff0000u)}; }
 
 }  // namespace
 
@@ -36,8 +36,8 @@ std::string vote(void* const lanes[32]) {
 }
 
 std::string multiply_bf16(void* const lanes[32]) {
-  std::array<std::array<float, 16>, 16> a;
-  std::array<std::array<float, 8>, 16> b;
+  std::array<std::array<double, 16>, 16> a;
+  std::array<std::array<double, 8>, 16> b;
   for (int l = 0; l < 32; ++l) {
     const auto* const mine = lane_of<MmaLane>(lanes, l);
     if (mine == nullptr) return "mma without all 32 lanes";
@@ -55,7 +55,7 @@ std::string multiply_bf16(void* const lanes[32]) {
   std::array<std::array<double, 8>, 16> d{};
   for (std::size_t r = 0; r < 16; ++r)
     for (std::size_t k = 0; k < 16; ++k)
-      for (std::size_t c = 0; c < 8; ++c) d[r][c] += double{a[r][k]} * double{b[k][c]};
+      for (std::size_t c = 0; c < 8; ++c) d[r][c] += a[r][k] * b[k][c];
   for (int l = 0; l < 32; ++l) {
     float* const mine = lane_of<MmaLane>(lanes, l)->d;
     const auto row = static_cast<std::size_t>(l / 4), pair = static_cast<std::size_t>(l % 4 * 2);
