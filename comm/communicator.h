@@ -77,6 +77,10 @@ class Communicator {
   /// message.
   virtual void check_peers(const char* /*call*/) {}
 
+  /// Memory of the tensors' device, and pinned, that the group's sums take for themselves as long as they
+  /// live; what a library takes beyond that is not among it.
+  virtual MemoryUse own_memory() const { return {}; }
+
   /// Of the calls above that have returned.
   virtual CallTimes times() const = 0;
 };

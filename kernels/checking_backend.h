@@ -16,6 +16,11 @@ class CheckingBackend : public DeviceBackend {
   std::string description() const override { return ops_.description() + ", every result checked"; }
   DeviceBuffer allocate(std::size_t bytes) override { return ops_.allocate(bytes); }
   std::optional<std::int64_t> free_bytes() const override { return ops_.free_bytes(); }
+  MemoryUse memory_in_use() const override { return ops_.memory_in_use(); }
+  MemoryUse own_memory(std::span<const ModelNeeds> models) const override { return ops_.own_memory(models); }
+  void reserve(const StepLimits& limits, std::span<const CacheBatch> caches) override {
+    ops_.reserve(limits, caches);
+  }
   void synchronize() override { ops_.synchronize(); }
   void upload(std::byte* to, std::span<const std::byte> from) override { ops_.upload(to, from); }
   TensorView on_host(TensorView tensor) override { return ops_.on_host(tensor); }

@@ -3,7 +3,16 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/model_needs.h"
+
 namespace llm_tp {
+
+void add_kind(std::vector<WeightSpec>& kinds, const WeightSpec& spec) {
+  const auto like_it = [&spec](const WeightSpec& kind) { return are_alike(kind, spec); };
+  if (std::none_of(kinds.begin(), kinds.end(), like_it)) kinds.push_back(spec);
+}
+
+MemoryUse DeviceBackend::own_memory(std::span<const ModelNeeds>) const { return {}; }
 
 void DeviceBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps,
                                   KvCache& cache, int layer, const Batch& batch) {

@@ -12,6 +12,7 @@
 #include "base/sum_tree.h"
 #include "base/tensor.h"
 #include "kernels/activation.h"
+#include "kernels/memory_use.h"
 
 namespace llm_tp {
 
@@ -19,6 +20,7 @@ class ScoreReader;
 // Of mixtures of experts: kernels/experts.h, kernels/routing.h.
 struct Expert;
 struct ExpertRoom;
+struct ModelNeeds;  // kernels/model_needs.h
 struct RouterRule;
 struct RoutingTables;
 class ExpertStack;
@@ -58,6 +60,11 @@ struct WeightSpec {
   bool gated = false;
   std::int64_t columns() const noexcept { return cut.columns_of(leaves).size(); }
 };
+/// The two lie in memory alike and differ in their numbers alone.
+inline bool are_alike(const WeightSpec& a, const WeightSpec& b) {
+  return a.dtype == b.dtype && a.rows == b.rows && a.cut == b.cut && a.leaves == b.leaves &&
+         a.gated == b.gated;
+}
 
 /// Writes rows [rows.begin, rows.end) of this rank's part to `out`, packed one after the other in the file
 /// layout of spec.dtype (row_bytes(dtype, columns) each). Called from several threads at once, for disjoint
@@ -187,6 +194,9 @@ class DeviceBackend {
   virtual DeviceBuffer allocate(std::size_t bytes) = 0;
   /// Bytes that this device's own memory still has; empty where its memory is the host's.
   virtual std::optional<std::int64_t> free_bytes() const { return std::nullopt; }
+  /// What was taken since this backend began and not given back, by the backend and by what works on its
+  /// queue. Of a device whose memory is the host's: nothing.
+  virtual MemoryUse memory_in_use() const { return {}; }
   virtual void synchronize() {}
 
   /// Copies host bytes into memory of this device, in queue order; `from` may be reused at once.
@@ -304,6 +314,9 @@ class DeviceBackend {
   /// the same for the same caches and number of rows, and whose tensors lie where they always lie. A device
   /// may record what they queue and replay it without calling body(): the bits are the same.
   virtual void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body);
+  /// What ops will have taken for themselves, beside weights, caches and buffers, once these models are
+  /// loaded one after the other and reserve() was called for each.
+  virtual MemoryUse own_memory(std::span<const ModelNeeds> models) const;
   /// Takes the memory that ops themselves need in steps within these limits, with all weights that were
   /// packed and these caches, whose batches are empty.
   virtual void reserve(const StepLimits&, std::span<const CacheBatch> /*caches*/) {}

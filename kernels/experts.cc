@@ -1,5 +1,6 @@
 #include "kernels/experts.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/device.h"
@@ -8,6 +9,14 @@
 namespace llm_tp {
 
 // Mixtures of experts where the host routes.
+
+bool multiply_together(std::span<const ExpertSpecs> experts) {
+  return std::all_of(experts.begin(), experts.end(), [&](const ExpertSpecs& expert) {
+    return expert.gate_up.size() == 1 && expert.gate_up.front().gated &&
+           are_alike(expert.gate_up.front(), experts.front().gate_up.front()) &&
+           are_alike(expert.down, experts.front().down);
+  });
+}
 
 std::unique_ptr<Routing> DeviceBackend::make_routing(const RouterRule& rule) {
   return std::make_unique<Routing>(rule);

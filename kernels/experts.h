@@ -12,6 +12,15 @@ struct Expert {
   const PackedWeight* down = nullptr;      // [H,C]
 };
 
+/// Their weights, before there are any.
+struct ExpertSpecs {
+  std::vector<WeightSpec> gate_up;  // one piece, or several that are of unlike types
+  WeightSpec down;
+};
+/// Whether the experts' weights are of one kind, with gates and what they are for in one piece: then a device
+/// may multiply all of them together.
+bool multiply_together(std::span<const ExpertSpecs> experts);
+
 /// The experts of a layer that a rank has, as many columns of each. Made by DeviceBackend::stack_experts().
 class ExpertStack {
  public:

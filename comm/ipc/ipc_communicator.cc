@@ -11,6 +11,12 @@
 #include "kernels/cuda/device_rows.h"
 
 namespace llm_tp {
+namespace {
+
+constexpr std::size_t kOwnersBytes = kMostListedRows * sizeof(std::int32_t);
+constexpr std::size_t kStopBytes = sizeof(std::uint32_t);
+
+}  // namespace
 
 IpcCommunicator::IpcCommunicator(CudaBackend& device, Communicator& host, ControlChannel& control,
                                  std::shared_ptr<Mailboxes> mail, std::unique_ptr<Communicator> large,
@@ -25,8 +31,8 @@ IpcCommunicator::IpcCommunicator(CudaBackend& device, Communicator& host, Contro
       owners_(device.stream(), device.pipe()),
       ranks_(host, options.limit) {
   do_together(host, control, [&] {
-    owners_.reserve(kMostListedRows * sizeof(std::int32_t));
-    stop_.reserve(sizeof(std::uint32_t));
+    owners_.reserve(kOwnersBytes);
+    stop_.reserve(kStopBytes);
   });
   auto* const stop = reinterpret_cast<std::uint32_t*>(stop_.data());
   *stop = 0;
@@ -58,6 +64,12 @@ IpcCommunicator::~IpcCommunicator() {
 
 void IpcCommunicator::stop_kernels() noexcept {
   std::atomic_ref(*reinterpret_cast<std::uint32_t*>(stop_.data())).store(1, std::memory_order_release);
+}
+
+MemoryUse IpcCommunicator::own_memory() const {
+  const std::size_t device = mailbox_bytes(world()) + StreamMemory::taken_for(kOwnersBytes);
+  const MemoryUse own{static_cast<std::int64_t>(device), std::int64_t{kStopBytes}};
+  return large_ ? own + large_->own_memory() : own;
 }
 
 std::string IpcCommunicator::description() const {

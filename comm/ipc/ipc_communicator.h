@@ -41,6 +41,7 @@ class IpcCommunicator : public Communicator {
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
   void check_peers(const char* call) override { host_.check_peers(call); }
+  MemoryUse own_memory() const override;
   /// Of the host: queueing, and gathers of bytes. What the device takes is not among them.
   CallTimes times() const override { return {seconds_, {}}; }
 

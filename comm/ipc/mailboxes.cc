@@ -13,6 +13,7 @@ Mailboxes::Mailboxes(CudaBackend& device, int rank, int world) {
   void* at = nullptr;
   // Memory of pools cannot be shared this way.
   check_cuda(cudaMalloc(&at, mailbox_bytes(world)), "cudaMalloc");
+  DeviceLog::of_this_thread().takes_memory(mailbox_bytes(world), "mail of other GPUs");
   group_.mail[rank] = static_cast<std::byte*>(at);
   check_cuda(cudaMemsetAsync(at, 0, mailbox_bytes(world), device.stream()), "cudaMemsetAsync");
   device.synchronize();
@@ -39,6 +40,7 @@ void Mailboxes::close_together(Communicator& host, ControlChannel& control) {
   std::vector<std::byte> all_did;
   control.broadcast(all_did);
   check_cuda(cudaFree(group_.mail[group_.rank]), "cudaFree");
+  DeviceLog::of_this_thread().gives_back(mailbox_bytes(group_.world));
 }
 
 std::shared_ptr<Mailboxes> exchange_mailboxes(CudaBackend& device, Communicator& host,

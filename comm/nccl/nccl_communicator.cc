@@ -15,6 +15,7 @@
 namespace llm_tp {
 namespace {
 
+constexpr std::size_t kTableBytes = kMostListedRows * sizeof(std::int32_t);
 constexpr std::int64_t kWholeNumbers = 64 << 10;  // of all roots; above it slices move fewer bytes
 
 float* contiguous(TensorView out) {
@@ -46,7 +47,7 @@ NcclCommunicator::NcclCommunicator(CudaBackend& device, Communicator& host, Cont
       ranks_(host, options.limit) {
   // Before NCCL starts, in which a rank without memory would be waited for.
   do_together(host, control, [&] {
-    for (StepTable* table : {&own_rows_, &places_}) table->reserve(kMostListedRows * sizeof(std::int32_t));
+    for (StepTable* table : {&own_rows_, &places_}) table->reserve(kTableBytes);
   });
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;  // so that a rank that never comes is noticed here
@@ -114,6 +115,13 @@ const float* NcclCommunicator::sent_from(const float* mine, std::int64_t count) 
                              device_.stream()),
              "cudaMemcpyAsync to the window of NCCL");
   return second_half();
+}
+
+MemoryUse NcclCommunicator::own_memory() const {
+  const std::size_t messages = size(options_.buffer_numbers) * sizeof(float);
+  const std::size_t device =
+      2 * StreamMemory::taken_for(kTableBytes) + (window_ ? messages : StreamMemory::taken_for(messages));
+  return {static_cast<std::int64_t>(device), 0};
 }
 
 std::string NcclCommunicator::description() const {

@@ -46,6 +46,7 @@ class NcclCommunicator : public Communicator {
                     const TreeParts& parts) override;
   void share_rows(TensorView out, TensorView mine, std::span<const int> owners) override;
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override;
+  MemoryUse own_memory() const override;
   /// Of the host: queueing, and gathers of bytes. What the device takes is not among them.
   CallTimes times() const override { return {seconds_, {}}; }
 

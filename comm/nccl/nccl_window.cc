@@ -15,14 +15,16 @@ std::string NcclWindow::why_not() {
 }
 
 NcclWindow::NcclWindow(std::size_t bytes) : bytes_(bytes) {
-  DeviceLog::of_this_thread().takes_memory(bytes, "a window of NCCL");
   if (const ncclResult_t result = nccl_library().take_memory(&memory_, bytes); result != ncclSuccess)
     throw Error(ExitCode::kUnavailable,
                 std::string("NCCL, ncclMemAlloc: ") + nccl_library().error_string(result));
+  DeviceLog::of_this_thread().takes_memory(bytes, "a window of NCCL");
 }
 
 NcclWindow::~NcclWindow() {
-  if (!is_registered()) nccl_library().free_memory(memory_);
+  if (is_registered()) return;
+  nccl_library().free_memory(memory_);
+  DeviceLog::of_this_thread().gives_back(bytes_);
 }
 
 ncclResult_t NcclWindow::register_with(ncclComm_t comm) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <memory>
 
 #include "kernels/cuda/unpack.h"
@@ -14,6 +15,10 @@ class Bf16Gemm {
   /// 16 bytes and so are their rows. Errors: kUnavailable where the library has no way.
   virtual void multiply(DeviceRows out, Bf16Matrix x, Bf16Matrix w, const float* bias) = 0;
 };
+
+/// Of device memory, that every Bf16Gemm by cuBLASLt takes when it is made: what NVIDIA advises for large
+/// chips.
+constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
 
 /// Errors: kUnavailable where cuBLASLt cannot be used here (find_cublaslt() says why), or does not start.
 std::unique_ptr<Bf16Gemm> make_cublaslt_gemm(cudaStream_t stream);

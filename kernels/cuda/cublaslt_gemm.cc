@@ -59,7 +59,7 @@ class CublasLtGemm final : public Bf16Gemm {
     cublasLtHandle_t handle = nullptr;
     check_cublas(blas_.create(&handle), "cublasLtCreate");
     handle_ = {handle, blas_.destroy};
-    workspace_.reserve(kWorkspaceBytes);
+    workspace_.reserve(kGemmWorkspaceBytes);
   }
 
   void multiply(DeviceRows out, Bf16Matrix x, Bf16Matrix w, const float* bias) override {
@@ -71,13 +71,11 @@ class CublasLtGemm final : public Bf16Gemm {
     DeviceLog::of_this_thread().launches("cublasLtMatmul");
     check_cublas(blas_.multiply(handle_.get(), plan.product.get(), &one, w.data, plan.w.get(), x.data,
                                 plan.x.get(), &zero, out.data, plan.out.get(), out.data, plan.out.get(),
-                                &plan.algorithm, workspace_.data(), kWorkspaceBytes, stream_),
+                                &plan.algorithm, workspace_.data(), kGemmWorkspaceBytes, stream_),
                  "cublasLtMatmul");
   }
 
  private:
-  static constexpr std::size_t kWorkspaceBytes = std::size_t{32}
-                                                 << 20;  // what NVIDIA advises for its large GPUs
   static constexpr std::size_t kMostPlans = 1024;
 
   struct Plan {
@@ -122,7 +120,7 @@ class CublasLtGemm final : public Bf16Gemm {
       check_cublas(blas_.preference_set(preference.get(), attribute, &value, sizeof value),
                    "cublasLtMatmulPreferenceSetAttribute");
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceBytes});
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kGemmWorkspaceBytes});
     // Parts of K that meet in the output come in any order; through the workspace they have one.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE});

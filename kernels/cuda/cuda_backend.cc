@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "base/log.h"
+#include "kernels/cuda/cuda_experts.h"
 #include "kernels/cuda/device_views.h"
 
 namespace llm_tp {
@@ -62,13 +63,15 @@ CudaBackend::~CudaBackend() {
 }
 
 DeviceBuffer CudaBackend::allocate(std::size_t bytes) {
+  if (bytes == 0) return {};
   void* at = nullptr;
-  const std::size_t size = std::max<std::size_t>(bytes, 1);
-  DeviceLog::of_this_thread().takes_memory(size, "a buffer of the model");
-  check_cuda(cudaMallocAsync(&at, size, stream_->get()), "cudaMallocAsync");
-  check_cuda(cudaMemsetAsync(at, 0, size, stream_->get()), "cudaMemsetAsync");
-  return DeviceBuffer(static_cast<std::byte*>(at), bytes,
-                      [stream = stream_](std::byte* memory) { cudaFreeAsync(memory, stream->get()); });
+  check_cuda(cudaMallocAsync(&at, bytes, stream_->get()), "cudaMallocAsync");
+  DeviceLog::of_this_thread().takes_memory(bytes, "a buffer of the model");
+  check_cuda(cudaMemsetAsync(at, 0, bytes, stream_->get()), "cudaMemsetAsync");
+  return DeviceBuffer(static_cast<std::byte*>(at), bytes, [stream = stream_, bytes](std::byte* memory) {
+    cudaFreeAsync(memory, stream->get());
+    DeviceLog::of_this_thread().gives_back(bytes);
+  });
 }
 
 std::optional<std::int64_t> CudaBackend::free_bytes() const {
@@ -267,7 +270,8 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
                    layer < shape.layers,
                "attend: shapes");
   if (has_nothing(out)) return;
-  const AttentionPlanOptions plan_options = plan_options_of(cache, heads, options.window);
+  const AttentionPlanOptions plan_options =
+      attention_options(own(cache).device(), heads, options.window, shared_bytes_);
   const CudaKvCache::Attention attention = own(cache).attention(batch, plan_options);
   const AttentionPlan& plan = attention.plan;
   const DeviceCache& device = own(cache).device();
@@ -298,46 +302,51 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
   llm_tp::attend(stream_->get(), args, plan, plan_options.block_rows);
 }
 
-AttentionPlanOptions CudaBackend::plan_options_of(const KvCache& cache, const HeadMap& heads,
-                                                  std::int64_t window) const {
-  const DeviceCache& device = own(cache).device();
-  AttentionPlanOptions options;
-  options.group = heads.group;
-  options.window = window;
-  options.block_rows = attention_block_rows(heads.head_dim, device.dtype, shared_bytes_);
-  const std::int64_t row_bytes = partial_sum_bytes(1, device) + partial_state_bytes(1, device);
-  options.most_partial_rows = kPartialBytes / std::max<std::int64_t>(row_bytes, 1);
-  return options;
+MemoryUse CudaBackend::own_memory(std::span<const ModelNeeds> models) const {
+  ScratchSizes scratch;
+  MemoryUse use;
+  if (library_) use.device += static_cast<std::int64_t>(StreamMemory::taken_for(kGemmWorkspaceBytes));
+  std::vector<DeviceWeight> weights;
+  std::int64_t most_pairs = 0;
+  for (const ModelNeeds& model : models) {
+    for (const WeightSpec& spec : model.weights) weights.push_back(CudaPackedWeight::geometry_of(spec));
+    if (model.router) {
+      most_pairs = std::max(most_pairs, CudaRouting::most_pairs(*model.router));
+      use.device += CudaRouting::bytes_of(*model.router);
+    }
+    for (const std::int64_t experts : model.expert_stacks) use.device += CudaExpertStack::bytes_of(experts);
+    for (const CacheNeeds& cache : model.caches)
+      if (cache.shape.kv_heads > 0)
+        use.device += CudaKvCache::TableSizes::of(cache.shape, model.limits,
+                                                  attention_options_of(cache, model.limits, shared_bytes_))
+                          .taken();
+    scratch.widen(ScratchSizes::of(scratch_rules(), model.limits, weights, model.caches, most_pairs));
+  }
+  return use + scratch.taken();
 }
 
 void CudaBackend::reserve(const StepLimits& limits, std::span<const CacheBatch> caches) {
+  std::vector<CacheNeeds> needs;
+  for (const CacheBatch& at : caches) needs.push_back({at.cache->shape(), at.heads, at.window});
+  const ScratchSizes sizes = ScratchSizes::of(scratch_rules(), limits, weights_, needs, most_pairs_);
   const auto size = [](std::int64_t bytes) { return static_cast<std::size_t>(bytes); };
-  pipe_.reserve();
-  reserve_pinned(host_copy_, size(limits.host_bytes), *stream_, wait_);
-  const std::int64_t own_rows = library_ ? std::min(limits.rows, kLibraryTokens) : limits.rows;
-  const std::int64_t pairs = std::min(limits.listed_rows, most_pairs_);
-  for (const DeviceWeight& weight : weights_) {
-    operand_.reserve(size(operand_bytes(weight, own_rows, part_count())));
-    block_sums_.reserve(size(block_sum_bytes(weight, std::max(own_rows, pairs))));
-  }
-  if (library_ && limits.rows > kLibraryTokens) library_->reserve(weights_, limits.rows);
-  tokens_.reserve(size(limits.rows) * sizeof(TokenId));
-  row_numbers_.reserve(size(limits.listed_rows) * sizeof(std::int32_t));
-  row_weights_.reserve(size(limits.listed_rows) * sizeof(float));
-  if (limits.vocabulary_rows > 0) score_reader_.reserve(limits.vocabulary_rows, limits.vocabulary_run);
-  for (const CacheBatch& at : caches) {
-    const auto& cache = own(*at.cache);
-    if (cache.shape().kv_heads == 0) continue;
-    AttentionPlanOptions options = plan_options_of(cache, at.heads, at.window);
-    const std::int64_t chunks = limits.positions / kChunkKeys + 1;
-    options.most_partial_rows =
-        std::min(options.most_partial_rows, limits.slices * chunks * options.block_rows);
-    static_cast<CudaKvCache*>(at.cache)->reserve(limits, options);
-    partial_sums_.reserve(size(partial_sum_bytes(options.most_partial_rows, cache.device())));
-    partial_state_.reserve(size(partial_state_bytes(options.most_partial_rows, cache.device())));
-    copies_.reserve(size(std::min<std::int64_t>(cache.shape().pages, limits.rows + limits.slices)) *
-                    sizeof(int2));
-  }
+  pipe_.reserve(size(sizes.pipe));
+  reserve_pinned(host_copy_, size(sizes.host_copy), *stream_, wait_);
+  operand_.reserve(size(sizes.operand));
+  block_sums_.reserve(size(sizes.block_sums));
+  partial_sums_.reserve(size(sizes.partial_sums));
+  partial_state_.reserve(size(sizes.partial_state));
+  tokens_.reserve(size(sizes.tokens));
+  row_numbers_.reserve(size(sizes.row_numbers));
+  row_weights_.reserve(size(sizes.row_weights));
+  copies_.reserve(size(sizes.copies));
+  if (library_) library_->reserve(sizes.library);
+  score_reader_.reserve(sizes.scores);
+  for (std::size_t i = 0; i < needs.size(); ++i)
+    if (needs[i].shape.kv_heads > 0)
+      static_cast<CudaKvCache*>(caches[i].cache)
+          ->reserve(CudaKvCache::TableSizes::of(needs[i].shape, limits,
+                                                attention_options_of(needs[i], limits, shared_bytes_)));
 }
 
 void CudaBackend::run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) {
@@ -351,8 +360,10 @@ void CudaBackend::run_repeated(std::span<const CacheBatch> batches, const std::f
     key.push_back(at.batch.rows());
     if (at.heads.kv_heads.empty()) continue;
     own(*at.cache).slots(at.batch);
-    const AttentionPlan plan =
-        own(*at.cache).attention(at.batch, plan_options_of(*at.cache, at.heads, at.window)).plan;
+    const AttentionPlan plan = own(*at.cache)
+                                   .attention(at.batch, attention_options(own(*at.cache).device(), at.heads,
+                                                                          at.window, shared_bytes_))
+                                   .plan;
     key.insert(key.end(), {std::ssize(plan.items), std::ssize(plan.merges), plan.partial_rows,
                            plan.has_few_rows ? 1 : 0});
   }

@@ -11,6 +11,7 @@
 #include "kernels/cuda/heads.h"
 #include "kernels/cuda/library_products.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "kernels/cuda/upload_pipe.h"
 #include "kernels/device.h"
 
@@ -39,6 +40,7 @@ class CudaBackend : public DeviceBackend {
   std::string description() const override { return description_; }
   DeviceBuffer allocate(std::size_t bytes) override;
   std::optional<std::int64_t> free_bytes() const override;
+  MemoryUse memory_in_use() const override { return DeviceLog::of_this_thread().in_use() - in_use_before_; }
   void synchronize() override;
   void upload(std::byte* to, std::span<const std::byte> from) override;
   void copy(std::byte* to, std::span<const std::byte> from) override;
@@ -89,16 +91,16 @@ class CudaBackend : public DeviceBackend {
   void copy_pages(KvCache& cache, std::span<const PageId> from, std::span<const PageId> to) override;
   ScoreReader* score_reader() noexcept override { return &score_reader_; }
   void run_repeated(std::span<const CacheBatch> batches, const std::function<void()>& body) override;
+  MemoryUse own_memory(std::span<const ModelNeeds> models) const override;
   void reserve(const StepLimits& limits, std::span<const CacheBatch> caches) override;
   void expect_no_more_memory() override { DeviceLog::of_this_thread().expect_no_more(); }
 
  private:
-  /// Of partial sums and states of attention, together.
-  static constexpr std::int64_t kPartialBytes = std::int64_t{64} << 20;
-
   /// Of an operand for many tokens.
   std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1; }
-  AttentionPlanOptions plan_options_of(const KvCache& cache, const HeadMap& heads, std::int64_t window) const;
+  ScratchRules scratch_rules() const {
+    return {shared_bytes_, part_count(), library_ ? &*library_ : nullptr};
+  }
   /// Sums of blocks where the weight needs them, and parts where the operand has room for them.
   void fill(DeviceOperand& operand, const DeviceWeight& weight);
   /// x as products with the weight take it.
@@ -108,6 +110,7 @@ class CudaBackend : public DeviceBackend {
   /// Adds keys and values, [T, KV heads * head_dim] each, to what prepare_heads() is to do.
   void keep(HeadArguments& args, KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch);
 
+  const MemoryUse in_use_before_ = DeviceLog::of_this_thread().in_use();  // of this thread
   std::string description_;
   std::size_t shared_bytes_ = 0;  // that a block may have
   ManyTokensAs many_tokens_;

@@ -14,21 +14,28 @@ const CudaExpertStack& own(const ExpertStack& experts) {
 }
 CudaRouting& own(Routing& routing) { return static_cast<CudaRouting&>(routing); }
 
-bool alike(const PackedWeight& a, const PackedWeight& b) {
-  const WeightSpec &x = a.spec(), &y = b.spec();
-  return x.dtype == y.dtype && x.rows == y.rows && x.cut == y.cut && x.leaves == y.leaves &&
-         x.gated == y.gated;
-}
 const PackedWeight& gates_of(const Expert& expert) { return *expert.gate_up->pieces().front(); }
+
+/// Numbers in the tables of a routing.
+struct RoutingSizes {
+  std::size_t experts, pairs, tiles;
+  explicit RoutingSizes(const RouterRule& rule)
+      : experts(static_cast<std::size_t>(rule.experts)),
+        pairs(static_cast<std::size_t>(CudaRouting::most_pairs(rule))),
+        tiles(static_cast<std::size_t>(most_pair_tiles(CudaRouting::most_pairs(rule), rule.experts))) {}
+  std::size_t bytes() const { return (experts + 1 + 5 * pairs) * 4 + tiles * sizeof(PairTile); }
+};
 
 }  // namespace
 
+std::int64_t CudaRouting::bytes_of(const RouterRule& rule) {
+  return static_cast<std::int64_t>(RoutingSizes(rule).bytes());
+}
+
 CudaRouting::CudaRouting(const RouterRule& rule, const std::function<DeviceBuffer(std::size_t)>& allocate)
     : Routing(rule) {
-  const auto experts = static_cast<std::size_t>(rule.experts),
-             pairs = static_cast<std::size_t>(most_pairs(rule)),
-             tiles = static_cast<std::size_t>(most_pair_tiles(most_pairs(rule), rule.experts));
-  memory_ = allocate((experts + 1 + 5 * pairs) * 4 + tiles * sizeof(PairTile));
+  const auto [experts, pairs, tiles] = RoutingSizes(rule);
+  memory_ = allocate(RoutingSizes(rule).bytes());
   std::byte* at = memory_.data();
   const auto place = [&at](auto*& table, std::size_t numbers) {
     table = reinterpret_cast<std::remove_reference_t<decltype(table)>>(at);
@@ -47,16 +54,18 @@ CudaExpertStack::CudaExpertStack(std::vector<Expert> experts, Range numbers, Act
                                  const std::function<DeviceBuffer(std::size_t)>& allocate, UploadPipe& pipe)
     : ExpertStack(std::move(experts), numbers, activation) {
   const std::vector<Expert>& all = this->experts();
-  alike_ = std::all_of(all.begin(), all.end(), [&](const Expert& expert) {
-    return expert.gate_up->pieces().size() == 1 && gates_of(expert).spec().gated &&
-           alike(gates_of(expert), gates_of(all.front())) && alike(*expert.down, *all.front().down);
-  });
+  std::vector<ExpertSpecs> specs;
+  for (const Expert& expert : all) {
+    specs.push_back({{}, expert.down->spec()});
+    for (const auto& piece : expert.gate_up->pieces()) specs.back().gate_up.push_back(piece->spec());
+  }
+  alike_ = multiply_together(specs);
   if (!alike_ || all.empty()) return;
   std::vector<const unsigned char*> tiles;
   for (const Expert& expert : all) tiles.push_back(own(gates_of(expert)).device().tiles);
   for (const Expert& expert : all) tiles.push_back(own(*expert.down).device().tiles);
   const std::span<const std::byte> bytes = std::as_bytes(std::span(tiles));
-  tiles_ = allocate(bytes.size());
+  tiles_ = allocate(static_cast<std::size_t>(bytes_of(std::ssize(all))));
   pipe.copy(tiles_.data(), bytes);
   const auto* const table = reinterpret_cast<const unsigned char* const*>(tiles_.data());
   const auto first = static_cast<std::int32_t>(numbers.begin), count = static_cast<std::int32_t>(all.size());

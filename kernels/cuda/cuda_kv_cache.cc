@@ -30,14 +30,14 @@ CudaKvCache::CudaKvCache(const KvShape& shape, DeviceBuffer memory, cudaStream_t
       pages_(stream, pipe),
       items_(stream, pipe),
       merges_(stream, pipe) {
-  device_ = {reinterpret_cast<unsigned char*>(memory_.data()),
-             shape.dtype,
-             shape.layers,
-             shape.kv_heads,
-             shape.head_dim,
-             shape.page_tokens,
-             head_bytes_of(shape),
-             bytes_of(shape) / std::max(shape.pages, 1)};
+  device_ = geometry_of(shape);
+  device_.data = reinterpret_cast<unsigned char*>(memory_.data());
+}
+
+DeviceCache CudaKvCache::geometry_of(const KvShape& shape) {
+  return {
+      nullptr,        shape.dtype,       shape.layers,         shape.kv_heads,
+      shape.head_dim, shape.page_tokens, head_bytes_of(shape), bytes_of(shape) / std::max(shape.pages, 1)};
 }
 
 void CudaKvCache::check(PageId page) const {
@@ -45,13 +45,29 @@ void CudaKvCache::check(PageId page) const {
                "page " + std::to_string(page) + " of " + std::to_string(shape().pages) + " does not exist");
 }
 
-void CudaKvCache::reserve(const StepLimits& limits, const AttentionPlanOptions& options) {
+CudaKvCache::TableSizes CudaKvCache::TableSizes::of(const KvShape& shape, const StepLimits& limits,
+                                                    const AttentionPlanOptions& options) {
   // A slice has pages up to its last position, and may have one more.
-  const std::int64_t pages = limits.positions / shape().page_tokens + 2;
-  slots_.reserve(size(limits.rows) * sizeof(std::int32_t));
-  pages_.reserve(size(limits.slices * pages) * sizeof(PageId));
-  items_.reserve(size(most_items(limits.rows, limits.slices, options)) * sizeof(AttentionItem));
-  merges_.reserve(size(limits.slices) * sizeof(AttentionMerge));
+  const std::int64_t pages = limits.positions / shape.page_tokens + 2;
+  TableSizes sizes;
+  sizes.slots = size(limits.rows) * sizeof(std::int32_t);
+  sizes.pages = size(limits.slices * pages) * sizeof(PageId);
+  sizes.items = size(most_items(limits.rows, limits.slices, options)) * sizeof(AttentionItem);
+  sizes.merges = size(limits.slices) * sizeof(AttentionMerge);
+  return sizes;
+}
+
+std::int64_t CudaKvCache::TableSizes::taken() const noexcept {
+  std::size_t bytes = 0;
+  for (const std::size_t table : {slots, pages, items, merges}) bytes += StreamMemory::taken_for(table);
+  return static_cast<std::int64_t>(bytes);
+}
+
+void CudaKvCache::reserve(const TableSizes& sizes) {
+  slots_.reserve(sizes.slots);
+  pages_.reserve(sizes.pages);
+  items_.reserve(sizes.items);
+  merges_.reserve(sizes.merges);
 }
 
 const std::int32_t* CudaKvCache::slots(const Batch& batch) const {

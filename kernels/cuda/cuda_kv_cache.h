@@ -14,8 +14,14 @@ class CudaKvCache final : public KvCache {
   /// Errors: kBug where the cache has no such page.
   void check(PageId page) const;
 
-  /// Room for the tables of the largest steps.
-  void reserve(const StepLimits& limits, const AttentionPlanOptions& options);
+  /// Bytes of the tables of the largest steps.
+  struct TableSizes {
+    std::size_t slots = 0, pages = 0, items = 0, merges = 0;
+    static TableSizes of(const KvShape& shape, const StepLimits& limits, const AttentionPlanOptions& options);
+    /// That reserve() takes.
+    std::int64_t taken() const noexcept;
+  };
+  void reserve(const TableSizes& sizes);
 
   /// [rows] in device memory: page * page_tokens + token in the page, of every row of the batch.
   const std::int32_t* slots(const Batch& batch) const;
@@ -29,6 +35,8 @@ class CudaKvCache final : public KvCache {
   Attention attention(const Batch& batch, const AttentionPlanOptions& options) const;
 
   static std::int64_t bytes_of(const KvShape& shape);
+  /// What device() says of such a cache, without its memory.
+  static DeviceCache geometry_of(const KvShape& shape);
 
  private:
   DeviceBuffer memory_;

@@ -40,25 +40,27 @@ CudaScoreReader::Results CudaScoreReader::Results::of(std::size_t questions, std
   return at;
 }
 
-ReadArguments CudaScoreReader::workspace(std::int64_t columns, std::int64_t runs) {
+CudaScoreReader::Sizes CudaScoreReader::Sizes::of(std::int64_t columns, std::int64_t run) {
   constexpr std::int64_t kRows = QuestionTable::kMostQuestions;
-  ReadArguments args{};
-  args.scores = reinterpret_cast<float*>(scores_.reserve(size(kRows * columns, sizeof(float))));
-  args.maxima =
-      reinterpret_cast<float*>(maxima_.reserve(size(2 * kRows * segments_of(columns), sizeof(float))));
-  args.states = reinterpret_cast<RunState*>(states_.reserve(size(kRows * runs, sizeof(RunState))));
-  return args;
+  if (columns == 0) return {};
+  const std::int64_t runs = (columns + run - 1) / run;
+  const auto list = static_cast<std::int32_t>(std::min<std::int64_t>(columns, kMostCandidates));
+  Sizes sizes;
+  sizes.table = QuestionTable::kMostBytes;
+  sizes.scores = size(kRows * columns, sizeof(float));
+  sizes.maxima = size(2 * kRows * segments_of(columns), sizeof(float));
+  sizes.states = size(kRows * runs, sizeof(RunState));
+  sizes.results = Results::of(kRows, 2 * kRows * runs, 2 * kRows * list_room(list)).end;
+  return sizes;
 }
 
-void CudaScoreReader::reserve(std::int64_t columns, std::int64_t run) {
-  constexpr std::int64_t kRows = QuestionTable::kMostQuestions;
-  const std::int64_t runs = (columns + run - 1) / run;
-  workspace(columns, runs);
-  table_.reserve(QuestionTable::kMostBytes);
-  const auto list = static_cast<std::int32_t>(std::min<std::int64_t>(columns, kMostCandidates));
-  const Results most = Results::of(kRows, 2 * kRows * runs, 2 * kRows * list_room(list));
-  results_.reserve_cleared(most.end);
-  reserve_pinned(host_results_, most.end, stream_, wait_);
+void CudaScoreReader::reserve(const Sizes& sizes) {
+  table_.reserve(sizes.table);
+  scores_.reserve(sizes.scores);
+  maxima_.reserve(sizes.maxima);
+  states_.reserve(sizes.states);
+  results_.reserve_cleared(sizes.results);
+  reserve_pinned(host_results_, sizes.results, stream_, wait_);
 }
 
 std::vector<RowAnswer> CudaScoreReader::read(TensorView logits, Range part, std::int64_t run,
@@ -87,7 +89,11 @@ std::vector<RowAnswer> CudaScoreReader::read(TensorView logits, Range part, std:
     if (part.empty()) {
       for (RowAnswer& nothing : group) nothing.complete = true;
     } else {
-      ReadArguments args = workspace(part.size(), table.runs());
+      const Sizes sizes = Sizes::of(part.size(), run);
+      ReadArguments args{};
+      args.scores = reinterpret_cast<float*>(scores_.reserve(sizes.scores));
+      args.maxima = reinterpret_cast<float*>(maxima_.reserve(sizes.maxima));
+      args.states = reinterpret_cast<RunState*>(states_.reserve(sizes.states));
       args.logits = logits.row(0);
       args.stride = logits.row_stride;
       args.columns = part.size();

@@ -10,8 +10,12 @@ class CudaScoreReader : public ScoreReader {
  public:
   /// All must outlive this.
   CudaScoreReader(const CudaStream& stream, UploadPipe& pipe, const DeviceWait& wait);
-  /// All that reads of a part of `columns` tokens in runs of `run` may need.
-  void reserve(std::int64_t columns, std::int64_t run);
+  /// Bytes that reads of a part of `columns` tokens in runs of `run` may need; results also on the host.
+  struct Sizes {
+    std::size_t table = 0, scores = 0, maxima = 0, states = 0, results = 0;
+    static Sizes of(std::int64_t columns, std::int64_t run);
+  };
+  void reserve(const Sizes& sizes);
   std::vector<RowAnswer> read(TensorView logits, Range part, std::int64_t run,
                               std::span<const RowQuestion> questions) override;
 
@@ -21,7 +25,6 @@ class CudaScoreReader : public ScoreReader {
     std::size_t sums, candidates, end;
     static Results of(std::size_t questions, std::int64_t sums, std::int64_t candidates);
   };
-  ReadArguments workspace(std::int64_t columns, std::int64_t runs);
   void answer(const QuestionTable& table, ReadArguments args, std::span<RowAnswer> answers);
 
   const CudaStream& stream_;

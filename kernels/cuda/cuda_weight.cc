@@ -33,11 +33,34 @@ struct Tables {
   std::size_t bytes() const { return (steps.size() + roots.size()) * sizeof(int2) + leaf_units.size() * 4; }
 };
 
+/// All of a DeviceWeight but where it lies.
+DeviceWeight describe(const WeightSpec& spec, const TileLayout& layout, const Tables& tables) {
+  DeviceWeight device;
+  device.dtype = kernel_dtype(spec.dtype);
+  device.row_bytes = layout.row_bytes();
+  while (32 << device.group_shift < block_elements(spec.dtype)) ++device.group_shift;
+  device.gated = spec.gated;
+  device.rows = static_cast<std::int32_t>(spec.rows);
+  device.units = static_cast<std::int32_t>(layout.units());
+  device.leaves = static_cast<std::int32_t>(spec.leaves.size());
+  device.root_count = static_cast<std::int32_t>(tables.roots.size());
+  device.step_count = static_cast<std::int32_t>(tables.steps.size());
+  device.deepest_level = tables.deepest_level;
+  return device;
+}
+
 }  // namespace
 
 std::int64_t CudaPackedWeight::bytes_of(const WeightSpec& spec) {
   const TileLayout layout(spec);
+  if (layout.bytes() == 0) return 0;
   return layout.bytes() + static_cast<std::int64_t>(Tables(spec, layout, roots_of(spec.leaves)).bytes());
+}
+
+DeviceWeight CudaPackedWeight::geometry_of(const WeightSpec& spec) {
+  const TileLayout layout(spec);
+  return layout.bytes() == 0 ? DeviceWeight{}
+                             : describe(spec, layout, Tables(spec, layout, roots_of(spec.leaves)));
 }
 
 CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read, ThreadPool& pool,
@@ -50,6 +73,7 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   tiles_ = allocate(static_cast<std::size_t>(layout.bytes()));
   tables_ = allocate(tables.bytes());
 
+  device_ = describe(spec, layout, tables);
   std::byte* to = tables_.data();
   const auto place = [&](const auto& table) {
     std::byte* const at = to;
@@ -61,16 +85,6 @@ CudaPackedWeight::CudaPackedWeight(const WeightSpec& spec, const RowReader& read
   device_.roots = reinterpret_cast<const int2*>(place(tables.roots));
   device_.leaf_units = reinterpret_cast<const std::int32_t*>(place(tables.leaf_units));
   device_.tiles = reinterpret_cast<const unsigned char*>(tiles_.data());
-  device_.dtype = kernel_dtype(spec.dtype);
-  device_.row_bytes = layout.row_bytes();
-  while (32 << device_.group_shift < block_elements(spec.dtype)) ++device_.group_shift;
-  device_.gated = spec.gated;
-  device_.rows = static_cast<std::int32_t>(spec.rows);
-  device_.units = static_cast<std::int32_t>(layout.units());
-  device_.leaves = static_cast<std::int32_t>(spec.leaves.size());
-  device_.root_count = static_cast<std::int32_t>(tables.roots.size());
-  device_.step_count = static_cast<std::int32_t>(tables.steps.size());
-  device_.deepest_level = tables.deepest_level;
   const int unit_columns = layout.tiles_per_unit * 16;
   for (const int2& root : tables.roots) {
     const auto first = static_cast<std::size_t>(root.x), leaves = std::size_t{1} << root.y;

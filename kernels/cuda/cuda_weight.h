@@ -21,6 +21,8 @@ class CudaPackedWeight final : public PackedWeight {
   Range padded_columns_of_root(std::size_t root) const { return padded_columns_[root]; }
 
   static std::int64_t bytes_of(const WeightSpec& spec);
+  /// What device() says of such a weight, without its memory.
+  static DeviceWeight geometry_of(const WeightSpec& spec);
 
  private:
   DeviceBuffer tiles_, tables_;

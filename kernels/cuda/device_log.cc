@@ -16,6 +16,16 @@ void DeviceLog::begin(int device, const std::string& name) {
 }
 
 void DeviceLog::takes_memory(std::size_t bytes, const char* what) {
+  in_use_.device += static_cast<std::int64_t>(bytes);
+  took(bytes, what);
+}
+
+void DeviceLog::pins_memory(std::size_t bytes) {
+  in_use_.pinned += static_cast<std::int64_t>(bytes);
+  took(bytes, "pinned memory of the host");
+}
+
+void DeviceLog::took(std::size_t bytes, const char* what) {
   ++times_taken_;
   if (complete_)
     log_warning(device_ + " takes memory after warm-up: " + std::to_string(bytes) + " bytes for " + what +

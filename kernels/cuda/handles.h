@@ -112,14 +112,16 @@ class StreamMemory {
   StreamMemory(const StreamMemory&) = delete;
   StreamMemory& operator=(const StreamMemory&) = delete;
 
-  /// At least so many bytes, a multiple of 256, not initialised.
+  /// Bytes that reserve() takes.
+  static constexpr std::size_t taken_for(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+  /// At least so many bytes, not initialised.
   std::byte* reserve(std::size_t bytes) {
     if (bytes <= bytes_) return data_;
     release();
-    const std::size_t rounded = (bytes + 255) / 256 * 256;
+    const std::size_t rounded = taken_for(bytes);
     void* at = nullptr;
-    DeviceLog::of_this_thread().takes_memory(rounded, what_);
     check_cuda(cudaMallocAsync(&at, rounded, stream_), "cudaMallocAsync");
+    DeviceLog::of_this_thread().takes_memory(rounded, what_);
     data_ = static_cast<std::byte*>(at);
     bytes_ = rounded;
     return data_;
@@ -136,6 +138,7 @@ class StreamMemory {
  private:
   void release() noexcept {
     if (data_ != nullptr) cudaFreeAsync(data_, stream_);
+    DeviceLog::of_this_thread().gives_back(bytes_);
     data_ = nullptr;
     bytes_ = 0;
   }
@@ -157,8 +160,8 @@ class PinnedMemory {
     if (bytes <= bytes_) return data_;
     release();
     void* at = nullptr;
-    DeviceLog::of_this_thread().takes_memory(bytes, "pinned memory of the host");
     check_cuda(cudaHostAlloc(&at, bytes, cudaHostAllocDefault), "cudaHostAlloc");
+    DeviceLog::of_this_thread().pins_memory(bytes);
     data_ = static_cast<std::byte*>(at);
     bytes_ = bytes;
     return data_;
@@ -169,6 +172,7 @@ class PinnedMemory {
  private:
   void release() noexcept {
     if (data_ != nullptr) cudaFreeHost(data_);
+    DeviceLog::of_this_thread().unpins_memory(bytes_);
     data_ = nullptr;
     bytes_ = 0;
   }

@@ -28,19 +28,27 @@ std::int64_t LibraryProducts::piece_tiles(const DeviceWeight& weight) const {
   return std::min<std::int64_t>(std::max<std::int64_t>(fit, 1), tile_rows_of(weight));
 }
 
-void LibraryProducts::reserve(std::span<const DeviceWeight> weights, std::int64_t tokens) {
+LibraryProducts::Sizes LibraryProducts::sizes_for(std::span<const DeviceWeight> weights,
+                                                  std::int64_t tokens) const {
+  Sizes sizes;
   for (const DeviceWeight& weight : weights) {
     const std::int64_t numbers = row_numbers_of(weight);
     if (numbers == 0) continue;
-    operand_.reserve(static_cast<std::size_t>(tokens * numbers * 2));
-    piece_.reserve(static_cast<std::size_t>(piece_tiles(weight) * 16 * numbers * 2));
+    sizes.operand = std::max(sizes.operand, tokens * numbers * 2);
+    sizes.piece = std::max(sizes.piece, piece_tiles(weight) * 16 * numbers * 2);
   }
+  return sizes;
+}
+
+void LibraryProducts::reserve(const Sizes& sizes) {
+  operand_.reserve(static_cast<std::size_t>(sizes.operand));
+  piece_.reserve(static_cast<std::size_t>(sizes.piece));
 }
 
 void LibraryProducts::linear(DeviceRows out, std::int64_t root_stride, DeviceRows x,
                              const CudaPackedWeight& w, const float* bias) {
   const DeviceWeight& weight = w.device();
-  reserve({&weight, 1}, x.rows);
+  reserve(sizes_for({&weight, 1}, x.rows));
   const std::int64_t numbers = row_numbers_of(weight), together = piece_tiles(weight);
   const Bf16Matrix operand{reinterpret_cast<std::uint16_t*>(operand_.data()), numbers, x.rows, numbers};
   round_rows(stream_, operand, x, weight);

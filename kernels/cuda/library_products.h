@@ -18,8 +18,12 @@ class LibraryProducts {
 
   LibraryProducts(cudaStream_t stream, std::unique_ptr<Bf16Gemm> gemm,
                   std::int64_t piece_bytes = kPieceBytes);
-  /// Takes what linear() will need for these weights and so many tokens.
-  void reserve(std::span<const DeviceWeight> weights, std::int64_t tokens);
+  /// Bytes that linear() needs for these weights and so many tokens.
+  struct Sizes {
+    std::int64_t operand = 0, piece = 0;
+  };
+  Sizes sizes_for(std::span<const DeviceWeight> weights, std::int64_t tokens) const;
+  void reserve(const Sizes& sizes);
   /// As linear.h has it; of every root one product. bias only where there is one root.
   void linear(DeviceRows out, std::int64_t root_stride, DeviceRows x, const CudaPackedWeight& w,
               const float* bias);

@@ -26,9 +26,9 @@ class UploadPipe {
 
   /// Both must outlive this.
   UploadPipe(const CudaStream& stream, const DeviceWait& wait) : stream_(stream), wait_(wait) {}
-  /// Both buffers, as large as copy() uses them.
-  void reserve() {
-    for (PinnedMemory& buffer : buffers_) reserve_pinned(buffer, kBufferBytes, stream_, wait_);
+  /// Both buffers; bytes: of each, kBufferBytes at least.
+  void reserve(std::size_t bytes) {
+    for (PinnedMemory& buffer : buffers_) reserve_pinned(buffer, bytes, stream_, wait_);
   }
   /// A pinned buffer of `bytes` (or a little more) to fill, once its last copy has left. Not while a graph is
   /// recorded: it would send what lies in the buffer when it is replayed.

@@ -54,7 +54,10 @@ std::vector<RankMemory> plan_memory(const ModelShape& shape, const WeightLoader&
   for (int rank = 0; rank < static_cast<int>(plan.ranks.size()); ++rank) {
     const RankShare& share = plan.ranks[static_cast<std::size_t>(rank)];
     RankMemory memory;
-    memory.weights = loader.bytes(plan, rank, ops).weights;
+    WeightLoader::Sizes sizes = loader.sizes(plan, rank, ops);
+    memory.weights = sizes.weights;
+    memory.kinds = std::move(sizes.kinds);
+    memory.expert_stacks = std::move(sizes.expert_stacks);
     for (const KvGroup& group : kv_groups_of(shape))
       memory.kv_per_token.push_back(ops.kv_bytes(kv_shape_of(shape, share, kv_dtype, group, 1, kSizingPage)) /
                                     kSizingPage);
@@ -105,15 +108,22 @@ std::string memory_text(std::int64_t bytes) {
   return text.data();
 }
 
-void check_memory(int rank, const RankMemory& mine, std::int64_t kv, std::int64_t needed_on_host,
-                  std::int64_t available, const std::string& advice) {
-  if (needed_on_host <= available) return;
+std::string text_of(const PlannedMemory& planned) {
+  std::string text = "weights " + memory_text(planned.weights) + ", KV cache " + memory_text(planned.kv) +
+                     ", workspace " + memory_text(planned.workspace);
+  if (planned.own.device > 0) text += ", ops and sums " + memory_text(planned.own.device);
+  return text;
+}
+
+void check_memory(int rank, const PlannedMemory& mine, std::int64_t needed, std::int64_t available,
+                  bool of_device, const std::string& advice) {
+  if (needed <= available) return;
   throw Error(ExitCode::kOutOfMemory,
-              "rank " + std::to_string(rank) + " needs " + memory_text(mine.weights + kv + mine.workspace) +
-                  " (weights " + memory_text(mine.weights) + ", KV cache " + memory_text(kv) +
-                  ", workspace " + memory_text(mine.workspace) + "); the ranks of this host need " +
-                  memory_text(needed_on_host) + " and it has " + memory_text(available) + "; " +
-                  (advice.empty() ? "use a smaller --max-context" : advice) +
+              "rank " + std::to_string(rank) + " needs " + memory_text(mine.total().device) + " (" +
+                  text_of(mine) + "); " +
+                  (of_device ? "its GPU has to give " : "the ranks of this host need ") +
+                  memory_text(needed) + (of_device ? " of them and has " : " and it has ") +
+                  memory_text(available) + "; " + (advice.empty() ? "use a smaller --max-context" : advice) +
                   ", or use more ranks on more hosts, --kv-dtype f16 or int8, or --dtype q8_0 or q4_0");
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device.h"
+#include "kernels/model_needs.h"
 #include "model/kv_groups.h"
 #include "model/weight_loader.h"
 #include "schedule/scheduler.h"
@@ -15,11 +15,24 @@ namespace llm_tp {
 struct RankMemory {
   std::int64_t weights = 0, workspace = 0;
   std::vector<std::int64_t> kv_per_token;  // in the cache of each group of layers (kv_groups_of)
+  // What else its device needs to know (ModelNeeds).
+  std::vector<WeightSpec> kinds;
+  std::vector<std::int64_t> expert_stacks;
   /// Of a token that all layers see.
   std::int64_t kv_per_token_of_all() const noexcept;
   /// Of caches of these sizes.
   std::int64_t kv(std::span<const CacheLimits> caches, std::int64_t page_tokens) const;
 };
+
+/// What one rank takes for all its models, in bytes.
+struct PlannedMemory {
+  std::int64_t weights = 0, kv = 0, workspace = 0;
+  MemoryUse own;  // of its device's ops and of sums between GPUs
+  /// device: of the memory that the weights are in, which is the host's on a CPU.
+  MemoryUse total() const noexcept { return MemoryUse{weights + kv + workspace, 0} + own; }
+};
+/// "weights 1.00 GiB, KV cache …, workspace …", and what ops and sums take where it is anything.
+std::string text_of(const PlannedMemory& planned);
 
 /// One rank's cache of `pages` pages for a group of layers.
 KvShape kv_shape_of(const ModelShape& shape, const RankShare& share, DType kv_dtype, const KvGroup& group,
@@ -43,10 +56,10 @@ std::vector<CacheLimits> plan_caches(const ModelShape& shape, std::int64_t token
 std::int64_t available_memory();
 
 /// Refuses before anything is loaded. Errors: kOutOfMemory names the rank, the sum, what is there, and the
-/// knobs. kv: bytes of its caches. Where ranks share a host's memory, needed_on_host is of all of them
-/// together. advice: what would fit; where it is empty, the message names the knobs there are.
-void check_memory(int rank, const RankMemory& mine, std::int64_t kv, std::int64_t needed_on_host,
-                  std::int64_t available, const std::string& advice = {});
+/// knobs. needed: of what is still to be taken, by all ranks that share the memory together. of_device: it is
+/// a GPU's. advice: what would fit; where it is empty, the message names the knobs there are.
+void check_memory(int rank, const PlannedMemory& mine, std::int64_t needed, std::int64_t available,
+                  bool of_device, const std::string& advice = {});
 
 /// "1.50 GiB"
 std::string memory_text(std::int64_t bytes);

@@ -44,17 +44,38 @@ std::vector<RankMemory> RankModel::memory(const DeviceBackend& ops, std::int64_t
   for (int rank = 0; most_rank > 0 && rank < std::ssize(all); ++rank) {
     RankMemory& memory = all[static_cast<std::size_t>(rank)];
     for (const ModelFiles::Adapter& adapter : files_.adapters)
-      memory.weights += adapter_bytes(adapter.files, files_.shape, plan_, rank, ops);
+      memory.weights += adapter_bytes(adapter.files, files_.shape, plan_, rank, ops, memory.kinds);
     memory.workspace += AdapterSet::workspace_bytes(files_.shape, plan_, rank, most_rank, most_rows);
   }
   return all;
 }
 
-void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, std::int64_t sequences,
-                     std::int64_t positions, std::span<const CacheLimits> caches, int page_tokens) {
+ModelNeeds RankModel::needs(const RankMemory& memory, int rank, const Room& room, bool sums_on_device) const {
+  const ModelShape& shape = files_.shape;
+  const RankShare& share = plan_.ranks[static_cast<std::size_t>(rank)];
+  ModelNeeds needs;
+  needs.limits = Decoder::step_limits(shape, plan_, rank, room.most_rows, room.sequences, room.positions,
+                                      sums_on_device);
+  needs.weights = memory.kinds;
+  needs.expert_stacks = memory.expert_stacks;
+  if (shape.experts.count > 0) needs.router = shape.experts.rule();
+  const std::vector<KvGroup> groups = kv_groups_of(shape);
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    needs.caches.push_back(
+        {cache_shape(share, groups[g], room, g), heads_of(shape, share), groups[g].window});
+  return needs;
+}
+
+KvShape RankModel::cache_shape(const RankShare& share, const KvGroup& group, const Room& room,
+                               std::size_t number) const {
+  return kv_shape_of(files_.shape, share, choices_.kv_dtype, group,
+                     static_cast<int>(room.caches[number].pages), room.page_tokens);
+}
+
+void RankModel::load(DeviceBackend& ops, Communicator& ranks, const Room& room) {
   RankWeights weights = loader_->load(plan_, group_.share(), ops, LoadProgress(group_.leads()));
   model_ = std::make_unique<Decoder>(files_.shape, plan_, group_.share(), std::move(weights), ops, ranks,
-                                     most_rows);
+                                     room.most_rows);
   std::vector<AdapterWeights> adapters;
   for (const ModelFiles::Adapter& adapter : files_.adapters)
     adapters.push_back(load_adapter(adapter.files, files_.shape, plan_, group_.share(), ops));
@@ -62,9 +83,8 @@ void RankModel::load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_
   const RankShare& share = plan_.ranks[static_cast<std::size_t>(group_.share())];
   const std::vector<KvGroup> groups = kv_groups_of(files_.shape);
   for (std::size_t g = 0; g < groups.size(); ++g)
-    caches_.push_back(ops.make_kv_cache(kv_shape_of(files_.shape, share, choices_.kv_dtype, groups[g],
-                                                    static_cast<int>(caches[g].pages), page_tokens)));
-  model_->reserve(loaded().caches, sequences, std::min(positions, files_.shape.context));
+    caches_.push_back(ops.make_kv_cache(cache_shape(share, groups[g], room, g)));
+  model_->reserve(loaded().caches, room.sequences, room.positions);
 }
 
 ModelWithCaches RankModel::loaded() const {

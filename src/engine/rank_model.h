@@ -22,14 +22,27 @@ class RankModel {
             const Group& group);
   /// Of every rank.
   std::vector<RankMemory> memory(const DeviceBackend& ops, std::int64_t most_rows) const;
-  /// ranks: those whose sums are over tensors of the device. sequences: of a step, which have so many
-  /// positions together.
-  void load(DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows, std::int64_t sequences,
-            std::int64_t positions, std::span<const CacheLimits> caches, int page_tokens);
+  /// How much is loaded for.
+  struct Room {
+    std::int64_t most_rows = 1;  // of a step
+    std::int64_t sequences = 1;  // of a step, which have so many positions together
+    std::int64_t positions = 0;
+    std::span<const CacheLimits> caches;
+    int page_tokens = 16;
+  };
+  /// What a rank, whose memory() this is, asks of its device. sums_on_device:
+  /// Communicator::queues_on_device().
+  ModelNeeds needs(const RankMemory& memory, int rank, const Room& room, bool sums_on_device) const;
+  /// ranks: those whose sums are over tensors of the device.
+  void load(DeviceBackend& ops, Communicator& ranks, const Room& room);
   ModelFiles& files() noexcept { return files_; }
   ModelWithCaches loaded() const;
 
  private:
+  /// Of the cache of a group of layers, room.caches[number].
+  KvShape cache_shape(const RankShare& share, const KvGroup& group, const Room& room,
+                      std::size_t number) const;
+
   const Group& group_;
   ModelChoices choices_;
   ModelFiles files_;

@@ -12,6 +12,12 @@ std::int64_t Decoder::workspace_bytes(const ModelShape& shape, const ShardPlan& 
   return llm_tp::workspace_bytes(shape, plan, rank, most_rows, kScoredRows);
 }
 
+StepLimits Decoder::step_limits(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                std::int64_t most_rows, std::int64_t slices, std::int64_t positions,
+                                bool sums_on_device) {
+  return llm_tp::step_limits(shape, plan, rank, most_rows, kScoredRows, slices, positions, sums_on_device);
+}
+
 Decoder::Decoder(const ModelShape& shape, const ShardPlan& plan, int rank, RankWeights weights,
                  DeviceBackend& ops, Communicator& ranks, std::int64_t most_rows)
     : shape_(shape),
@@ -81,21 +87,8 @@ void Decoder::adapt(std::vector<AdapterWeights> adapters) {
 }
 
 void Decoder::reserve(std::span<KvCache* const> caches, std::int64_t slices, std::int64_t positions) {
-  const bool experts = shape_.experts.count > 0;
-  StepLimits limits;
-  limits.rows = most_rows_;
-  limits.slices = std::min(slices, most_rows_);
-  limits.positions = positions;
-  limits.listed_rows = std::max(kScoredRows, most_rows_ * (experts ? shape_.experts.chosen : 1));
-  std::size_t bytes =
-      std::max({workspace_.logits.bytes(), workspace_.scored.bytes(), workspace_.routed.bytes()});
-  // Sums by way of the host copy what is added.
-  if (!ranks_.queues_on_device())
-    bytes =
-        std::max({bytes, workspace_.roots.bytes(), workspace_.summed.bytes(), workspace_.squares.bytes()});
-  limits.vocabulary_rows = share_.vocab_rows.size();
-  limits.vocabulary_run = vocabulary_unit(shape_.vocabulary);
-  limits.host_bytes = static_cast<std::int64_t>(bytes);
+  const StepLimits limits =
+      step_limits(shape_, plan_, rank_, most_rows_, slices, positions, ranks_.queues_on_device());
   std::vector<CacheBatch> batches;
   for (std::size_t g = 0; g < caches.size(); ++g)
     batches.push_back({caches[g], {}, heads_of(shape_, share_), groups_[g].window});

@@ -25,7 +25,7 @@ class Decoder {
   /// Adapters that forward() may name, by their place in the list. Once, before the first step.
   void adapt(std::vector<AdapterWeights> adapters);
   /// Lets the device take what it needs itself for steps of up to `slices` sequences of up to `positions`
-  /// tokens in these caches, one of each group of layers. Once, with all weights loaded.
+  /// tokens (step_limits) in these caches, one of each group of layers. Once, with all weights loaded.
   void reserve(std::span<KvCache* const> caches, std::int64_t slices, std::int64_t positions);
   /// Runs the step's rows through all layers; their keys and values are in the caches afterwards. kv: of each
   /// of kv_groups_of(shape), with the same rows. adapters: of those rows that have one.
@@ -43,6 +43,10 @@ class Decoder {
   /// Why steps cannot be recorded by a device and replayed; empty where they can. Those with adapters never
   /// are.
   const std::string& why_not_recorded() const noexcept { return why_not_recorded_; }
+  /// The largest steps of a rank, as reserve() tells its device: llm_tp::step_limits().
+  static StepLimits step_limits(const ModelShape& shape, const ShardPlan& plan, int rank,
+                                std::int64_t most_rows, std::int64_t slices, std::int64_t positions,
+                                bool sums_on_device);
   /// Bytes of activations for steps of most_rows rows.
   static std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank,
                                       std::int64_t most_rows);

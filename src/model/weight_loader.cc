@@ -1,11 +1,14 @@
 #include "model/weight_loader.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <span>
 #include <string>
 #include <unordered_map>
 
+#include "kernels/experts.h"
+#include "kernels/model_needs.h"
 #include "model/rank_layout.h"
 #include "weights/weight_names.h"
 
@@ -51,25 +54,41 @@ std::int64_t vector_bytes(const std::vector<TensorPart>& parts) {
   return std::max<std::int64_t>(numbers, 1) * std::int64_t{sizeof(float)};
 }
 
-class ByteCounter final : public WeightVisitor {
+class SizeCounter final : public WeightVisitor {
  public:
-  ByteCounter(const WeightSource& source, const DeviceBackend& ops) : source_(source), ops_(ops) {}
-  WeightLoader::Bytes total;
+  SizeCounter(const WeightSource& source, const DeviceBackend& ops) : source_(source), ops_(ops) {}
 
   void matrix(std::unique_ptr<PackedWeight>&, const Packing& packing) override {
-    const std::int64_t own = ops_.packed_bytes(spec_of(source_, packing));
-    total.weights += own;
-    total.largest = std::max(total.largest, own);
+    WeightSpec spec = add(packing);
+    const WeightKey key = packing.parts.front().key;
+    if (key.role == WeightRole::kExpertDown) experts_[key.layer].back().down = std::move(spec);
   }
   void stacked(StackedWeight&, const std::vector<Packing>& packings) override {
-    std::unique_ptr<PackedWeight> none;
-    for (const Packing& packing : packings) matrix(none, packing);
+    std::vector<WeightSpec> pieces;
+    for (const Packing& packing : packings) pieces.push_back(add(packing));
+    const WeightKey key = packings.front().parts.front().key;
+    if (key.role == WeightRole::kExpertGate) experts_[key.layer].push_back({std::move(pieces), {}});
   }
   void vector(DeviceBuffer&, const std::vector<TensorPart>& parts, float) override {
-    total.weights += vector_bytes(parts);
+    total_.weights += vector_bytes(parts);
+  }
+  /// Once all were visited.
+  WeightLoader::Sizes take() {
+    for (const auto& [layer, experts] : experts_)
+      if (multiply_together(experts)) total_.expert_stacks.push_back(std::ssize(experts));
+    return std::move(total_);
   }
 
  private:
+  WeightSpec add(const Packing& packing) {
+    WeightSpec spec = spec_of(source_, packing);
+    total_.weights += ops_.packed_bytes(spec);
+    add_kind(total_.kinds, spec);
+    return spec;
+  }
+
+  WeightLoader::Sizes total_;
+  std::map<int, std::vector<ExpertSpecs>> experts_;  // of each layer
   const WeightSource& source_;
   const DeviceBackend& ops_;
 };
@@ -172,19 +191,19 @@ ShardUnits WeightLoader::units() const {
   return units;
 }
 
-WeightLoader::Bytes WeightLoader::bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const {
+WeightLoader::Sizes WeightLoader::sizes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const {
   const std::function<DType(WeightKey)> dtype_of = [this](WeightKey key) { return dtype(key); };
   RankWeights nothing;
-  ByteCounter counter(*source_, ops);
+  SizeCounter counter(*source_, ops);
   RankLayout(shape_, plan, rank, dtype_of).walk(nothing, counter);
-  return counter.total;
+  return counter.take();
 }
 
 RankWeights WeightLoader::load(const ShardPlan& plan, int rank, DeviceBackend& ops,
                                const std::function<void(std::int64_t, std::int64_t)>& progress) const {
   const std::function<DType(WeightKey)> dtype_of = [this](WeightKey key) { return dtype(key); };
   RankWeights weights;
-  Loading loading(*source_, ops, progress, bytes(plan, rank, ops).weights);
+  Loading loading(*source_, ops, progress, sizes(plan, rank, ops).weights);
   RankLayout(shape_, plan, rank, dtype_of).walk(weights, loading);
   return weights;
 }

@@ -20,11 +20,13 @@ class WeightLoader {
   /// Blocks that no layer's weights may be cut in.
   ShardUnits units() const;
 
-  struct Bytes {
-    std::int64_t weights = 0, largest = 0;
+  /// What load() will allocate for one rank, and of what kinds.
+  struct Sizes {
+    std::int64_t weights = 0;                 // bytes
+    std::vector<WeightSpec> kinds;            // of matrices, each once
+    std::vector<std::int64_t> expert_stacks;  // ModelNeeds::expert_stacks
   };
-  /// What load() will allocate for one rank.
-  Bytes bytes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const;
+  Sizes sizes(const ShardPlan& plan, int rank, const DeviceBackend& ops) const;
   /// progress(done, total): packed bytes of this rank.
   RankWeights load(const ShardPlan& plan, int rank, DeviceBackend& ops,
                    const std::function<void(std::int64_t, std::int64_t)>& progress) const;

@@ -60,6 +60,29 @@ LayerSums::LayerSums(const ShardPlan& plan)
   if (!plan.whole_experts) expert.emplace(parts_of(plan, &RankShare::expert_leaves));
 }
 
+StepLimits step_limits(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t most_rows,
+                       std::int64_t scored_rows, std::int64_t slices, std::int64_t positions,
+                       bool sums_on_device) {
+  std::int64_t floats = 0;  // of the largest buffer that the host is given
+  for_each_buffer(shape, plan, rank, most_rows, scored_rows,
+                  [&](DeviceBuffer Workspace::*buffer, std::int64_t count) {
+                    const auto is_one_of = [buffer](auto... those) { return ((buffer == those) || ...); };
+                    const bool read = is_one_of(&Workspace::logits, &Workspace::scored, &Workspace::routed);
+                    const bool summed = is_one_of(&Workspace::roots, &Workspace::summed, &Workspace::squares);
+                    if (read || (summed && !sums_on_device)) floats = std::max(floats, count);
+                  });
+  StepLimits limits;
+  limits.rows = most_rows;
+  limits.slices = std::min(slices, most_rows);
+  limits.positions = std::min(positions, shape.context);
+  limits.listed_rows =
+      std::max(scored_rows, most_rows * (shape.experts.count > 0 ? shape.experts.chosen : 1));
+  limits.vocabulary_rows = plan.ranks[static_cast<std::size_t>(rank)].vocab_rows.size();
+  limits.vocabulary_run = vocabulary_unit(shape.vocabulary);
+  limits.host_bytes = floats * std::int64_t{sizeof(float)};
+  return limits;
+}
+
 std::int64_t workspace_bytes(const ModelShape& shape, const ShardPlan& plan, int rank, std::int64_t most_rows,
                              std::int64_t scored_rows) {
   std::int64_t floats = 0;

@@ -25,7 +25,7 @@ TEST(PlanMemory, IsTheSumOfWhatEveryRankAllocates) {
       ASSERT_EQ(memory.size(), static_cast<std::size_t>(world));
       for (int rank = 0; rank < world; ++rank) {
         const auto r = static_cast<std::size_t>(rank);
-        EXPECT_EQ(memory[r].weights, loader.bytes(plan, rank, ops).weights);
+        EXPECT_EQ(memory[r].weights, loader.sizes(plan, rank, ops).weights);
         EXPECT_EQ(memory[r].workspace, Decoder::workspace_bytes(shape, plan, rank, 100));
         for (const int page_tokens : {16, 48})
           EXPECT_EQ(memory[r].kv_per_token_of_all() * 5 * page_tokens,
@@ -71,20 +71,26 @@ TEST(PlanMemory, WindowedLayersHoldAWindowOfASequence) {
     EXPECT_EQ(groups[static_cast<std::size_t>(place.group)].window, shape.layer(i).window);
     EXPECT_EQ(place.layer, next[static_cast<std::size_t>(place.group)]++);
   }
-  const RankMemory memory{0, 0, {100, 10}};
+  const RankMemory memory{0, 0, {100, 10}, {}, {}};
   EXPECT_EQ(memory.kv(caches, 16), 16 * (100 * caches[0].pages + 10 * caches[1].pages));
 }
 
 TEST(CheckMemory, RefusesWithTheRankTheSumsAndTheKnobs) {
-  const RankMemory mine{std::int64_t{3} << 30, 1 << 29, {}};
+  constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+  PlannedMemory mine{3 * kGiB, kGiB, kGiB / 2, {}};
+  expect_error(
+      ExitCode::kOutOfMemory,
+      {"rank 5", "4.50 GiB", "weights 3.00 GiB", "KV cache 1.00 GiB", "workspace 512.00 MiB",
+       "the ranks of this host need 9.00 GiB and it has 8.00 GiB", "--max-context", "--kv-dtype", "--dtype"},
+      [&] { check_memory(5, mine, 9 * kGiB, 8 * kGiB, false); });
+  expect_error(ExitCode::kOutOfMemory, {"8.00 GiB; of 900 positions 70 fit, or use more ranks"},
+               [&] { check_memory(5, mine, 9 * kGiB, 8 * kGiB, false, "of 900 positions 70 fit"); });
+  EXPECT_NO_THROW(check_memory(5, mine, 8 * kGiB, 8 * kGiB, false));
+  mine.own = {kGiB / 4, kGiB};
   expect_error(ExitCode::kOutOfMemory,
-               {"rank 5", "4.50 GiB", "weights 3.00 GiB", "KV cache 1.00 GiB", "workspace 512.00 MiB",
-                "9.00 GiB", "8.00 GiB", "--max-context", "--kv-dtype", "--dtype"},
-               [&] { check_memory(5, mine, 1 << 30, std::int64_t{9} << 30, std::int64_t{8} << 30); });
-  expect_error(ExitCode::kOutOfMemory, {"8.00 GiB; of 900 positions 70 fit, or use more ranks"}, [&] {
-    check_memory(5, mine, 1 << 30, std::int64_t{9} << 30, std::int64_t{8} << 30, "of 900 positions 70 fit");
-  });
-  EXPECT_NO_THROW(check_memory(5, mine, 1 << 30, std::int64_t{8} << 30, std::int64_t{8} << 30));
+               {"rank 5 needs 4.75 GiB", "ops and sums 256.00 MiB",
+                "its GPU has to give 4.50 GiB of them and has 4.00 GiB"},
+               [&] { check_memory(5, mine, 4 * kGiB + kGiB / 2, 4 * kGiB, true); });
 }
 
 TEST(AvailableMemory, IsMoreThanNothing) { EXPECT_GT(available_memory(), 1 << 20); }

@@ -152,7 +152,7 @@ TEST(WeightLoader, BytesAreWhatLoadAllocatesAndProgressEndsAtThem) {
           EXPECT_GT(done, last - 1);
           last = done, last_total = total;
         });
-        const std::int64_t expected = loader.bytes(plan, rank, ops).weights;
+        const std::int64_t expected = loader.sizes(plan, rank, ops).weights;
         EXPECT_EQ(ops.packed + ops.buffers, expected);
         EXPECT_EQ(last_total, expected);
         EXPECT_EQ(last, expected);

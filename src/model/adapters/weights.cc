@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "kernels/model_needs.h"
 #include "model/rank_layout.h"
 
 namespace llm_tp {
@@ -101,10 +102,13 @@ std::unique_ptr<PackedWeight> pack(const AdapterFiles& files, const SafetensorsT
 }  // namespace
 
 std::int64_t adapter_bytes(const AdapterFiles& files, const ModelShape& shape, const ShardPlan& plan,
-                           int rank, const DeviceBackend& ops) {
+                           int rank, const DeviceBackend& ops, std::vector<WeightSpec>& kinds) {
   std::int64_t bytes = 0;
   walk(files, shape, plan, rank, [&](WeightKey, const Wanted& wanted) {
-    bytes += ops.packed_bytes(wanted.a) + ops.packed_bytes(wanted.b);
+    for (const WeightSpec* spec : {&wanted.a, &wanted.b}) {
+      bytes += ops.packed_bytes(*spec);
+      add_kind(kinds, *spec);
+    }
   });
   return bytes;
 }

@@ -28,9 +28,9 @@ struct AdapterWeights {
   std::vector<LayerAdapter> layers;
 };
 
-/// Bytes of them, from headers.
+/// Bytes of them, from headers; adds their kinds.
 std::int64_t adapter_bytes(const AdapterFiles& files, const ModelShape& shape, const ShardPlan& plan,
-                           int rank, const DeviceBackend& ops);
+                           int rank, const DeviceBackend& ops, std::vector<WeightSpec>& kinds);
 AdapterWeights load_adapter(const AdapterFiles& files, const ModelShape& shape, const ShardPlan& plan,
                             int rank, DeviceBackend& ops);
 
