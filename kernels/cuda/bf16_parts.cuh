@@ -51,4 +51,24 @@ __device__ inline float e4m3_value(std::uint32_t bits) {
   return half_value((bits & 0x80u) << 8 | (bits & 0x7fu) << 7) * 256.0f;
 }
 
+/// Two e4m3 numbers, bits 8 to 15 and 24 to 31 of a word, as bf16: their bits are those of a bf16 whose
+/// exponent has a bias of 127 instead of 7, those of subnormal numbers too. No NaN.
+__device__ inline std::uint32_t e4m3_pair(std::uint32_t word) {
+  const std::uint32_t small = (word & 0x80008000u) | (word >> 4 & 0x07f007f0u);
+  return fma_bf16(small, 0x7b807b80u, 0x80008000u);  // times 2^120, less 0
+}
+
+/// a - b of two pairs of bf16.
+__device__ inline std::uint32_t subtract_bf16(std::uint32_t a, std::uint32_t b) {
+  return fma_bf16(b, 0xbf80bf80u, a);  // times -1
+}
+
+/// Byte i of a word as a number: the last bits of 2^23 + byte.
+__device__ inline float byte_value(std::uint32_t word, int i) {
+  const std::uint32_t bits = (word >> i * 8 & 255u) | 0x4b000000u;
+  float x;
+  memcpy(&x, &bits, 4);
+  return x - 8388608.0f;
+}
+
 }  // namespace llm_tp

@@ -8,14 +8,20 @@ namespace llm_tp {
 /// How the blocks of a quantised weight lie in a tile row of 16 rows (packed_weight.h): first the codes of
 /// all units of 32 columns, then the factors of all groups of units that share some.
 ///
-/// Codes of a unit: of every lane 16, 8 of the first 16 columns and 8 of the next.
-///   4 bits    8 bytes a lane: byte i holds codes i and i + 8
-///   5, 6 bits the low four as above, then of every lane the high bits of code i at bit i, or bits 2 i and 2
-///   i + 1 8 bits    16 bytes a lane
-/// Factors of a group, each for 16 rows: d (f16 or f32); dmin (f16) where there are minima; a zero point
-/// (i16) where rows have one of their own; then of every run of columns the scales (i8) and, where there are,
-/// the minima (u8). What a number is: (d * scale) * (code - zero) - dmin * minimum, as base/blocks/block.h
-/// has it.
+/// Codes of a unit: of every lane 16, which are eight pairs of neighbours in the order of operand a. Several
+/// are widened at once, so the two of a pair lie 16 bits apart.
+///   4 bits     8 bytes a lane: a word each for the pairs 0 to 3 and 4 to 7; pair p at bits 4 p and 16 + 4 p
+///   5, 6 bits  the low four as above; then of every lane 2 or 4 bytes, whose lower half has the high bits of
+///              the first number of every pair, pair after pair, and whose upper half those of the second
+///   8 bits     16 bytes a lane: a word has two pairs, at bytes 0 and 2 and at bytes 1 and 3
+/// Factors of a group. A lane has rows r and r + 8, r = lane / 4, so the factors of both are neighbours; one
+/// after the other for r = 0 to 7:
+///   d of both (f16 or f32), followed by dmin of both (f16) where there are minima
+/// then, where rows have a zero point of their own, for r = 0 to 7
+///   the zero points of both (bf16), plus code_base()
+/// then of every unit, where runs of columns have scales, for r = 0 to 7
+///   scales of both (u8, plus 128), followed by the minima of both (u8) or the scales of the unit's next run
+/// What a number is: (d * scale) * (code - zero) - dmin * minimum, as base/blocks/block.h has it.
 struct BlockLayout {
   int code_bits;
   int zero;  // of all codes as they are stored
@@ -25,12 +31,14 @@ struct BlockLayout {
   bool fp8;           // codes are e4m3
 
   constexpr int code_bytes() const { return 64 * code_bits; }
-  constexpr int d_bytes() const { return float_d ? 64 : 32; }
-  constexpr int run_bytes() const { return run == 0 ? 0 : 16 * (has_dmin ? 2 : 1); }
+  /// Bytes of d, and dmin, of two rows.
+  constexpr int d_bytes() const { return float_d || has_dmin ? 8 : 4; }
   /// Where the zero points, and then the factors of the runs, begin in a group.
-  constexpr int zeros_at() const { return d_bytes() + (has_dmin ? 32 : 0); }
+  constexpr int zeros_at() const { return 8 * d_bytes(); }
   constexpr int runs_at() const { return zeros_at() + (has_zeros ? 32 : 0); }
-  constexpr int group_bytes() const { return runs_at() + (run == 0 ? 0 : group_columns / run * run_bytes()); }
+  constexpr int group_bytes() const { return runs_at() + (run == 0 ? 0 : group_columns); }
+  /// What is added to codes where they are widened to bf16: below 128 they are the last bits of 128 + code.
+  constexpr int code_base() const { return code_bits < 8 ? 128 : 0; }
 };
 
 /// The dtype whose kernels also hold this one: groups of 64 and of 128 are groups of 32 that more units

@@ -45,10 +45,9 @@ __device__ inline void store_gated(const LinearArguments& to, std::int64_t row, 
 
 constexpr int kFewWarps = 8;
 constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
-constexpr int kRunUnits = 4;       // of the weight, that a warp asks for at once
 
 /// Up to kRunUnits neighbouring units of a leaf. A warp has every kFewWarps-th leaf.
-template <class Unit>
+template <class Unit, int kRunUnits>
 struct UnitRun {
   int leaf, first, end;    // units: the run's first, the leaf's end
   int column, column_end;  // likewise
@@ -103,13 +102,15 @@ template <DType kType, class BlockSum>
 __device__ inline void multiply_few(const DeviceWeight& weight, const unsigned char* tiles, const float* x,
                                     const BlockSum& block_sum, float* leaf_sums) {
   using Unit = WeightUnit<kType>;
+  constexpr int kRunUnits = 4;
+  using Run = UnitRun<Unit, kRunUnits>;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   Unit units[kRunUnits], next_units[kRunUnits];
   float sums[1][4] = {};
-  auto run = UnitRun<Unit>::of_leaf(weight, warp);
+  auto run = Run::of_leaf(weight, warp);
   run.load(units, weight, tiles, lane);
   while (run.leaf < weight.leaves) {
-    const UnitRun<Unit> next = run.next(weight);
+    const Run next = run.next(weight);
     next.load(next_units, weight, tiles, lane);
     constexpr int kSteps = Unit::kTilesOfUnit;
     float4 numbers[kRunUnits][kSteps];

@@ -6,26 +6,51 @@ namespace {
 constexpr int kStepBytes = 16 * kOperandParts * 2;  // of a token's 16 columns, in parts
 constexpr int kTileRows = 16;
 
-/// The token's parts in shared memory: [step][part][lane % 4]. Every row of a warp's mma is the one token.
+/// What a lane reads of a unit's steps of the token, whose parts lie in shared memory as
+/// [unit][lane % 4][step][part], so that those of two steps are three loads of 16 bytes. Every row of a
+/// warp's mma is the one token. at: the unit's and lane's first.
+template <int kSteps>
 struct OneToken {
   static constexpr int kParts = kOperandParts;
-  const uint2* at;
-  __device__ uint2 operator()(int step, int, int part) const { return at[(step * kParts + part) * 4]; }
+  using Word = std::conditional_t<kSteps % 2 == 0, uint4, uint2>;
+  static constexpr int kWords = kSteps * kParts * 8 / static_cast<int>(sizeof(Word));
+  Word words[kWords];
+  __device__ explicit OneToken(const uint2* at) {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) words[i] = reinterpret_cast<const Word*>(at)[i];
+  }
+  __device__ uint2 operator()(int step, int, int part) const {
+    const int i = step * kParts + part;
+    if constexpr (kSteps % 2 == 0)
+      return i % 2 == 0 ? uint2{words[i / 2].x, words[i / 2].y} : uint2{words[i / 2].z, words[i / 2].w};
+    else
+      return words[i];
+  }
 };
 
 /// Splits the token once a block, as operand b has it.
+template <int kSteps>
 __device__ inline void split_token(uint2* parts, const DeviceWeight& weight, const float* x) {
   for (int i = static_cast<int>(threadIdx.x); i < weight.step_count * 4; i += 32 * kFewWarps) {
-    const int2 columns = weight.steps[i / 4];
-    const int first = i % 4 * 2;
-    const float4 numbers = load_step(x + columns.x + first, columns.y - first);
+    const int step = i / 4, lane = i % 4;
+    const int2 columns = weight.steps[step];
+    const float4 numbers = load_step(x + columns.x + lane * 2, columns.y - lane * 2);
     std::uint32_t low[kOperandParts], high[kOperandParts];
     split_pair(numbers.x, numbers.y, low);
     split_pair(numbers.z, numbers.w, high);
+    uint2* const to = parts + ((step / kSteps * 4 + lane) * kSteps + step % kSteps) * kOperandParts;
 #pragma unroll
-    for (int part = 0; part < kOperandParts; ++part)
-      parts[(i / 4 * kOperandParts + part) * 4 + i % 4] = uint2{low[part], high[part]};
+    for (int part = 0; part < kOperandParts; ++part) to[part] = uint2{low[part], high[part]};
   }
+}
+
+/// The units of a run. Those of a whole one are asked for without branches between them.
+template <class Run, class Unit, int kRunUnits>
+__device__ inline void load_run(Unit (&units)[kRunUnits], const Run& run, const DeviceWeight& weight,
+                                const unsigned char* tiles, int lane) {
+  if (run.first + kRunUnits > run.end) return run.load(units, weight, tiles, lane);
+#pragma unroll
+  for (int i = 0; i < kRunUnits; ++i) units[i].load(weight, tiles, run.first + i, lane);
 }
 
 /// The product of 16 rows with a single token, whose parts all warps read: where every warp split what it
@@ -34,7 +59,8 @@ __device__ inline void split_token(uint2* parts, const DeviceWeight& weight, con
 template <DType kType>
 __global__ void __launch_bounds__(32 * kFewWarps) linear_one_kernel(LinearArguments args) {
   using Unit = WeightUnit<kType>;
-  constexpr int kSteps = Unit::kTilesOfUnit;
+  constexpr int kSteps = Unit::kTilesOfUnit, kRunUnits = Unit::kRunUnits;
+  using Run = UnitRun<Unit, kRunUnits>;
   LLM_TP_DYNAMIC_SHARED(shared);
   const DeviceWeight& weight = args.weight;
   auto* const parts = reinterpret_cast<uint2*>(shared);
@@ -42,19 +68,19 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_one_kernel(LinearArgume
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const unsigned char* const tiles = weight.tiles + blockIdx.x * weight.row_bytes;
   Unit units[kRunUnits], next_units[kRunUnits];
-  auto run = UnitRun<Unit>::of_leaf(weight, warp);
-  run.load(units, weight, tiles, lane);
-  split_token(parts, weight, args.operand.x.data);
+  auto run = Run::of_leaf(weight, warp);
+  load_run(units, run, weight, tiles, lane);
+  split_token<kSteps>(parts, weight, args.operand.x.data);
   __syncthreads();
   float sums[1][4] = {};
   while (run.leaf < weight.leaves) {
-    const UnitRun<Unit> next = run.next(weight);
-    next.load(next_units, weight, tiles, lane);
+    const Run next = run.next(weight);
+    load_run(next_units, next, weight, tiles, lane);
 #pragma unroll
     for (int i = 0; i < kRunUnits; ++i) {
       const int u = run.first + i;
       if (u >= run.end) break;
-      units[i].multiply(sums, OneToken{parts + u * kSteps * kOperandParts * 4 + lane % 4},
+      units[i].multiply(sums, OneToken<kSteps>(parts + (u * 4 + lane % 4) * kSteps * kOperandParts),
                         [&](int, int) { return args.operand.block_sums[u * 8]; });
     }
     if (next.leaf != run.leaf) {

@@ -31,30 +31,43 @@ std::int64_t place_of(DType dtype, std::int64_t lane, std::int64_t i) {
 
 /// Code i of a lane, 16 of each, of a unit that begins at `unit`.
 void put_code(const BlockLayout& layout, std::int64_t lane, std::int64_t i, unsigned code, std::byte* unit) {
+  const std::int64_t pair = i / 2, second = i % 2;
   if (layout.code_bits == 8) {
-    unit[lane * 16 + i] = static_cast<std::byte>(code);
+    unit[lane * 16 + pair / 2 * 4 + second * 2 + pair % 2] = static_cast<std::byte>(code);
     return;
   }
-  unit[lane * 8 + i % 8] |= static_cast<std::byte>((code & 15u) << (i < 8 ? 0 : 4));
+  const auto put_bits = [](std::byte* at, std::int64_t bit, unsigned bits) {
+    at[bit / 8] |= static_cast<std::byte>(bits << bit % 8);
+  };
+  put_bits(unit + lane * 8, pair / 4 * 32 + second * 16 + pair % 4 * 4, code & 15u);
   const int high_bits = layout.code_bits - 4;
-  if (high_bits == 0) return;
-  const std::int64_t bit = i * high_bits;
-  unit[256 + lane * 2 * high_bits + bit / 8] |= static_cast<std::byte>(code >> 4 << bit % 8);
+  put_bits(unit + 256 + lane * 2 * high_bits, (second * 8 + pair) * high_bits, code >> 4);
+}
+
+/// The zero point of a row's group as kernels subtract it.
+std::uint16_t zero_point(const BlockLayout& layout, int zero) {
+  const float based = static_cast<float>(zero + layout.code_base());
+  const std::uint16_t bits = f32_to_bf16(based);
+  LLM_TP_CHECK(bf16_to_f32(bits) == based, "a zero point that bf16 does not hold");
+  return bits;
 }
 
 /// The factors of one row in a group that begins at `group`.
 void put_factors(const BlockLayout& layout, const Block& block, std::int64_t row, std::byte* group) {
+  const std::int64_t r = row % 8, upper = row / 8;
   const auto put = [&](std::int64_t at, auto number) { std::memcpy(group + at, &number, sizeof number); };
   if (layout.float_d)
-    put(4 * row, block.d);
+    put(r * 8 + upper * 4, block.d);
   else
-    put(2 * row, f32_to_f16(block.d));
-  if (layout.has_dmin) put(layout.d_bytes() + 2 * row, f32_to_f16(block.dmin));
-  if (layout.has_zeros) put(layout.zeros_at() + 2 * row, static_cast<std::int16_t>(-block.offset));
+    put(r * layout.d_bytes() + upper * 2, f32_to_f16(block.d));
+  if (layout.has_dmin) put(r * 8 + 4 + upper * 2, f32_to_f16(block.dmin));
+  if (layout.has_zeros) put(layout.zeros_at() + r * 4 + upper * 2, zero_point(layout, -block.offset));
   for (int run = 0; layout.run != 0 && run * layout.run < block.elements; ++run) {
-    const std::int64_t at = layout.runs_at() + run * layout.run_bytes() + row;
-    put(at, block.scale[static_cast<std::size_t>(run)]);
-    if (layout.has_dmin) put(at + 16, block.minimum[static_cast<std::size_t>(run)]);
+    const int column = run * layout.run;
+    const std::int64_t at = layout.runs_at() + column / 32 * 32 + r * 4 + column % 32 / 16 * 2 + upper;
+    const auto i = static_cast<std::size_t>(run);
+    put(at, static_cast<std::uint8_t>(block.scale[i] + 128));
+    if (layout.has_dmin) put(at + 2, block.minimum[i]);
   }
 }
 

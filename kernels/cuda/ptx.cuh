@@ -28,6 +28,36 @@ __device__ inline std::uint32_t bf16_pair(float low, float high) {
 #endif
 }
 
+/// Both halves of a * b + c, bf16, to nearest, ties to even, subnormal numbers as they are. One rounding; the
+/// emulator's second one, from f32, changes nothing where b is one or c is zero.
+__device__ inline std::uint32_t fma_bf16(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+#ifdef LLM_TP_DEVICE_CODE
+  std::uint32_t pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(c));
+  return pair;
+#else
+  const auto number = [](std::uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+  };
+  const auto low = [&](std::uint32_t pair) { return number(pair << 16); };
+  const auto high = [&](std::uint32_t pair) { return number(pair & 0xffff0000u); };
+  return bf16_pair(fmaf(low(a), low(b), low(c)), fmaf(high(a), high(b), high(c)));
+#endif
+}
+
+/// (x & mask) | bits: one instruction, where the compiler takes two if both are constants.
+__device__ inline std::uint32_t and_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
+#ifdef LLM_TP_DEVICE_CODE
+  std::uint32_t word;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(word) : "r"(x), "r"(mask), "r"(bits));
+  return word;
+#else
+  return (x & mask) | bits;
+#endif
+}
+
 /// d += a * b over a warp: mma.m16n8k16, bf16 operands, f32 sums. Lane l (g = l / 4, c = l % 4 * 2) holds of
 /// a [16,16]: (g, c), (g + 8, c), (g, c + 8), (g + 8, c + 8), two numbers each; of b [16,8]: (c, g), (c + 8,
 /// g), two numbers each down the column; of d [16,8]: (g, c), (g, c + 1), (g + 8, c), (g + 8, c + 1).

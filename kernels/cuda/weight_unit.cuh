@@ -28,39 +28,50 @@ __device__ inline void multiply_step(float (&sums)[kTiles][4], const std::uint32
   }
 }
 
-/// A unit of a weight as a lane holds it: kTilesOfUnit steps of 8 numbers, in the order of operand a. load():
-/// unit u of the tile row that begins at `row`. value(step, i): number i. multiply() adds the unit's products
-/// to sums: operand(step, n, part), of B::kParts parts, and block_sum(n, j), the sum of the unit's inputs of
-/// token l % 4 * 2 + j of tile n. This is the one of block formats, whose codes are small integers, exact in
-/// bf16, or e4m3: scale and minimum follow once a block of 32 or 16 columns.
+/// A unit of a weight as a lane holds it: kTilesOfUnit steps of 8 numbers, in the order of operand a. A warp
+/// of one token's product asks for kRunUnits at once. load(): unit u of the tile row that begins at `row`;
+/// nothing waits for what it loads before value() or multiply(). value(step, i): number i. multiply() adds
+/// the unit's products to sums: operand(step, n, part), of B::kParts parts, and block_sum(n, j), the sum of
+/// the unit's inputs of token l % 4 * 2 + j of tile n. This is the one of block formats, whose codes are
+/// small integers, exact in bf16, or e4m3: scale and minimum follow once a block of 32 or 16 columns.
 template <DType kType>
 struct WeightUnit {
   static constexpr BlockLayout kLayout = block_layout(kType);
-  static constexpr int kTilesOfUnit = 2, kCodeBytes = kLayout.code_bytes(),
-                       kGroupBytes = kLayout.group_bytes();
+  static constexpr int kTilesOfUnit = 2,
+                       kRunUnits = kLayout.code_bits == 4 && kLayout.group_bytes() == 32 ? 8 : 4;
 
   __device__ void load(const DeviceWeight& weight, const unsigned char* row, int u, int lane) {
-    const unsigned char* const codes = row + std::int64_t{u} * kCodeBytes;
+    const unsigned place = static_cast<unsigned>(u) * kCodeBytes;
     if constexpr (kLayout.code_bits == 8) {
-      codes_ = load_once(reinterpret_cast<const uint4*>(codes) + lane);
+      codes_ = load_once(reinterpret_cast<const uint4*>(row + lane * 16 + place));
     } else {
-      const uint2 low = load_once(reinterpret_cast<const uint2*>(codes) + lane);
+      const uint2 low = load_once(reinterpret_cast<const uint2*>(row + lane * 8 + place));
       codes_.x = low.x;
       codes_.y = low.y;
     }
     if constexpr (kLayout.code_bits == 5)
-      codes_.z = reinterpret_cast<const unsigned short*>(codes + 256)[lane];
+      codes_.z = *reinterpret_cast<const unsigned short*>(row + 256 + lane * 2 + place);
     if constexpr (kLayout.code_bits == 6)
-      codes_.z = reinterpret_cast<const std::uint32_t*>(codes + 256)[lane];
+      codes_.z = *reinterpret_cast<const std::uint32_t*>(row + 256 + lane * 4 + place);
     constexpr int kGroupUnits = kLayout.group_columns / 32;
-    const int group = kLayout.run == 0 ? u >> weight.group_shift : u / kGroupUnits;
-    const unsigned char* const factors =
-        row + std::int64_t{weight.units} * kCodeBytes + std::int64_t{group} * kGroupBytes;
-    for (int i = 0; i < 2; ++i) load_factors(factors, u % kGroupUnits, lane / 4 + 8 * i, i);
+    const unsigned group = kLayout.run == 0 ? u >> weight.group_shift : u / kGroupUnits;
+    const unsigned char* const factors = row + std::int64_t{weight.units} * kCodeBytes;
+    const int r = lane / 4;
+    const unsigned char* const d = factors + r * kPairBytes + group * kGroupBytes;
+    if constexpr (kPairBytes == 8)
+      d_ = *reinterpret_cast<const uint2*>(d);
+    else
+      d_.x = *reinterpret_cast<const std::uint32_t*>(d);
+    const unsigned char* const words = factors + r * 4 + group * kGroupBytes;
+    if constexpr (kLayout.has_zeros) zeros_ = *reinterpret_cast<const std::uint32_t*>(words + kZerosAt);
+    if constexpr (kLayout.run != 0)
+      runs_ = *reinterpret_cast<const std::uint32_t*>(words + kRunsAt + u % kGroupUnits * 32);
   }
   __device__ float value(int step, int i) const {
-    const float scaled = scale_[step * kScales / 2][i / 2 % 2] * number(step, i);
-    return kLayout.has_dmin ? scaled + minimum_[i / 2 % 2] : scaled;
+    const int upper = i / 2 % 2;
+    const float scaled =
+        scale(step * kScales / 2, upper) * bf16_value(pair(step, i / 2) >> i % 2 * 16 & 0xffffu);
+    return kLayout.has_dmin ? scaled + minimum(upper) : scaled;
   }
   template <int kTiles, class B, class S>
   __device__ void multiply(float (&sums)[kTiles][4], const B& operand, const S& block_sum) const {
@@ -70,71 +81,86 @@ struct WeightUnit {
       float products[kTiles][4] = {};
 #pragma unroll
       for (int step = block * kSteps; step < (block + 1) * kSteps; ++step) {
-        std::uint32_t a[1][4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) a[0][i] = bf16_pair(number(step, 2 * i), number(step, 2 * i + 1));
+        const std::uint32_t a[1][4] = {{pair(step, 0), pair(step, 1), pair(step, 2), pair(step, 3)}};
         multiply_step(products, a, operand, step);
       }
 #pragma unroll
-      for (int n = 0; n < kTiles; ++n)
+      for (int upper = 0; upper < 2; ++upper)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums[n][i] = fmaf(scale_[block][i / 2], products[n][i], sums[n][i]);
+        for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+          for (int i = 2 * upper; i < 2 * upper + 2; ++i)
+            sums[n][i] = fmaf(scale(block, upper), products[n][i], sums[n][i]);
     }
     if constexpr (kLayout.has_dmin) {
 #pragma unroll
       for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums[n][i] = fmaf(minimum_[i / 2], block_sum(n, i % 2), sums[n][i]);
+        for (int i = 0; i < 4; ++i) sums[n][i] = fmaf(minimum(i / 2), block_sum(n, i % 2), sums[n][i]);
     }
   }
 
  private:
   static constexpr int kScales = kLayout.run == 16 ? 2 : 1;  // of a unit
-  static constexpr int kDminAt = kLayout.d_bytes(), kZerosAt = kLayout.zeros_at(),
-                       kRunsAt = kLayout.runs_at(), kRunBytes = kLayout.run_bytes();
+  static constexpr int kCodeBytes = kLayout.code_bytes(), kGroupBytes = kLayout.group_bytes(),
+                       kPairBytes = kLayout.d_bytes(), kZerosAt = kLayout.zeros_at(),
+                       kRunsAt = kLayout.runs_at();
 
-  /// Of row r of the tile, the lane's number i; u: which unit of the group.
-  __device__ void load_factors(const unsigned char* group, int u, int r, int i) {
-    float d = kLayout.float_d ? reinterpret_cast<const float*>(group)[r] : half_at(group, r);
-    float dmin = kLayout.has_dmin ? half_at(group + kDminAt, r) : 0.0f;
-    zero_[i] = kLayout.has_zeros ? reinterpret_cast<const short*>(group + kZerosAt)[r] : kLayout.zero;
-#pragma unroll
-    for (int block = 0; block < kScales; ++block) {
-      float scale = d;
-      if constexpr (kLayout.run != 0) {
-        const unsigned char* const run = group + kRunsAt + (u * kScales + block) * kRunBytes;
-        scale = d * static_cast<float>(static_cast<signed char>(run[r]));
-        if constexpr (kLayout.has_dmin) dmin = dmin * static_cast<float>(run[16 + r]);
-      }
-      scale_[block][i] = scale;
-    }
-    minimum_[i] = -dmin;
-  }
-  __device__ static float half_at(const unsigned char* halves, int r) {
-    return half_value(reinterpret_cast<const unsigned short*>(halves)[r]);
-  }
-  __device__ float number(int step, int i) const {
-    const std::uint32_t words[4] = {codes_.x, codes_.y, codes_.z, codes_.w};
-    if constexpr (kLayout.code_bits == 8) {
-      const std::uint32_t byte = words[2 * step + i / 4] >> i % 4 * 8;
-      if constexpr (kLayout.fp8) return e4m3_value(byte & 255u);
-      return static_cast<float>(static_cast<signed char>(byte) - zero_[i / 2 % 2]);
+  /// Of the lane's lower or upper row; block: of the unit's.
+  __device__ float scale(int block, int upper) const {
+    if constexpr (kLayout.float_d) {
+      float d;
+      memcpy(&d, upper != 0 ? &d_.y : &d_.x, 4);
+      return d;
     } else {
-      std::uint32_t code = words[i / 4] >> (i % 4 * 8 + step * 4) & 15u;
-      if constexpr (kLayout.code_bits == 5) code |= (codes_.z >> (step * 8 + i) & 1u) << 4;
-      if constexpr (kLayout.code_bits == 6) code |= (codes_.z >> 2 * (step * 8 + i) & 3u) << 4;
-      return static_cast<float>(static_cast<int>(code) - zero_[i / 2 % 2]);
+      const float d = half_value(d_.x >> upper * 16);
+      return kLayout.run == 0 ? d : d * (byte_value(runs_, block * 2 + upper) - 128.0f);
     }
   }
+  __device__ float minimum(int upper) const {
+    const float dmin = half_value(d_.y >> upper * 16);
+    return -(kLayout.run == 0 ? dmin : dmin * byte_value(runs_, 2 + upper));
+  }
+  /// Numbers 2 i and 2 i + 1 of a step before they are scaled: of row i % 2, as mma has them.
+  __device__ std::uint32_t pair(int step, int i) const {
+    constexpr std::uint32_t k128 = 0x43004300u;  // twice 128, whose last bit is 1
+    const std::uint32_t words[4] = {codes_.x, codes_.y, codes_.z, codes_.w};
+    if constexpr (kLayout.fp8) {
+      return e4m3_pair(words[2 * step + i / 2] << (i % 2 == 0 ? 8 : 0));
+    } else if constexpr (kLayout.code_bits == 8) {
+      // The sign bit is worth -128.
+      const std::uint32_t codes = words[2 * step + i / 2] >> i % 2 * 8;
+      const std::uint32_t signed_codes =
+          subtract_bf16(and_or(codes, 0x007f007fu, k128), and_or(codes, 0x00800080u, k128));
+      return kLayout.has_zeros ? subtract_bf16(signed_codes, zero_pair(i % 2)) : signed_codes;
+    } else {
+      std::uint32_t codes = and_or(words[step] >> 4 * i, 0x000f000fu, k128);
+      const int p = step * 4 + i;
+      if constexpr (kLayout.code_bits == 5)
+        codes |= shifted((codes_.z & 0xffu) | (codes_.z & 0xff00u) << 8, 4 - p) & 0x00100010u;
+      if constexpr (kLayout.code_bits == 6) codes |= shifted(codes_.z, 4 - 2 * p) & 0x00300030u;
+      return subtract_bf16(codes, zero_pair(i % 2));
+    }
+  }
+  __device__ static std::uint32_t shifted(std::uint32_t word, int left) {
+    return left > 0 ? word << left : word >> -left;
+  }
+  /// What is subtracted from both numbers of a pair.
+  __device__ std::uint32_t zero_pair(int upper) const {
+    if constexpr (!kLayout.has_zeros) return 0x43004300u + kLayout.zero * 0x00010001u;
+    const std::uint32_t zero = upper != 0 ? zeros_ >> 16 : zeros_ & 0xffffu;
+    return zero | zero << 16;
+  }
 
+  // As they lie in memory: to widen them here would wait for them.
   uint4 codes_{};
-  float scale_[kScales][2], minimum_[2];
-  int zero_[2];
+  uint2 d_{};
+  std::uint32_t zeros_ = 0, runs_ = 0;
 };
 
 template <>
 struct WeightUnit<DType::kBF16> {
-  static constexpr int kTilesOfUnit = 1;
+  static constexpr int kTilesOfUnit = 1, kRunUnits = 4;
   uint4 v;
   __device__ void load(const DeviceWeight&, const unsigned char* row, int u, int lane) {
     v = load_once(reinterpret_cast<const uint4*>(row + std::int64_t{u} * 512) + lane);
@@ -152,7 +178,7 @@ struct WeightUnit<DType::kBF16> {
 
 template <>
 struct WeightUnit<DType::kF16> {
-  static constexpr int kTilesOfUnit = 1;
+  static constexpr int kTilesOfUnit = 1, kRunUnits = 4;
   uint4 v;
   __device__ void load(const DeviceWeight&, const unsigned char* row, int u, int lane) {
     v = load_once(reinterpret_cast<const uint4*>(row + std::int64_t{u} * 512) + lane);
@@ -177,11 +203,12 @@ struct WeightUnit<DType::kF16> {
 
 template <>
 struct WeightUnit<DType::kF32> {
-  static constexpr int kTilesOfUnit = 1;
+  static constexpr int kTilesOfUnit = 1, kRunUnits = 4;
   uint4 v[2];
   __device__ void load(const DeviceWeight&, const unsigned char* row, int u, int lane) {
     for (int i = 0; i < 2; ++i)
-      v[i] = load_once(reinterpret_cast<const uint4*>(row + std::int64_t{u} * 1024) + i * 32 + lane);
+      v[i] = load_once(
+          reinterpret_cast<const uint4*>(row + i * 512 + lane * 16 + static_cast<unsigned>(u) * 1024));
   }
   __device__ float value(int, int i) const {
     const std::uint32_t words[4] = {v[i / 4].x, v[i / 4].y, v[i / 4].z, v[i / 4].w};

@@ -2,6 +2,8 @@
 // by bit.
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "comm/ipc/peer_tree.h"
 #include "comm/tree_reduce.h"
 #include "device_tensor.h"
@@ -319,10 +321,11 @@ TEST_F(CudaOps, RopeAddAndEmbedHaveTheBitsOfTheCpu) {
     }
   for (const DType dtype : kWeightTypes) {
     const auto rows = [&](DeviceBackend& ops) {
-      const LeafCut cut = whole_cut(dtype, 64);
+      const LeafCut cut = whole_cut(dtype, 128);  // with 20 rows, some of every code of 8 bits
       const auto table = RandomWeight(dtype, 20, cut, 5).pack(ops);
-      const std::vector<TokenId> tokens{19, 0, 7};
-      DeviceTensor out(ops, std::vector<float>(static_cast<std::size_t>(3 * cut.columns)), 3);
+      std::vector<TokenId> tokens(20);
+      std::iota(tokens.rbegin(), tokens.rend(), 0);
+      DeviceTensor out(ops, std::vector<float>(static_cast<std::size_t>(20 * cut.columns)), 20);
       ops.embed(out.view, tokens, *table, {0, 20});
       return bits_of(out.take());
     };

@@ -95,6 +95,16 @@ __global__ void bf16_pair_kernel(std::uint32_t* pairs, const float* numbers) {
   pairs[threadIdx.x] = bf16_pair(numbers[2 * threadIdx.x], numbers[2 * threadIdx.x + 1]);
 }
 
+__global__ void fma_bf16_kernel(std::uint32_t* out, const std::uint32_t* a, const std::uint32_t* b,
+                                const std::uint32_t* c) {
+  out[threadIdx.x] = fma_bf16(a[threadIdx.x], b[threadIdx.x], c[threadIdx.x]);
+}
+
+__global__ void and_or_kernel(std::uint32_t* out, const std::uint32_t* x, std::uint32_t mask,
+                              std::uint32_t bits) {
+  out[threadIdx.x] = and_or(x[threadIdx.x], mask, bits);
+}
+
 }  // namespace
 
 void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b) {
@@ -131,6 +141,14 @@ void run_divide(cudaStream_t stream, float* out, const float* x, const float* y)
 }
 void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers) {
   LLM_TP_LAUNCH(bf16_pair_kernel, 1, 32, 0, stream, pairs, numbers);
+}
+void run_fma_bf16(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* a, const std::uint32_t* b,
+                  const std::uint32_t* c) {
+  LLM_TP_LAUNCH(fma_bf16_kernel, 1, 32, 0, stream, out, a, b, c);
+}
+void run_and_or(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* x, std::uint32_t mask,
+                std::uint32_t bits) {
+  LLM_TP_LAUNCH(and_or_kernel, 1, 32, 0, stream, out, x, mask, bits);
 }
 
 }  // namespace llm_tp::testing

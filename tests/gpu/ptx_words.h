@@ -32,5 +32,10 @@ void run_exp2(cudaStream_t stream, float* out, const float* x);
 void run_divide(cudaStream_t stream, float* out, const float* x, const float* y);
 /// pairs [32]: bf16_pair of numbers [32][2].
 void run_bf16_pair(cudaStream_t stream, std::uint32_t* pairs, const float* numbers);
+/// out [32] = fma_bf16 of a, b, c [32]; and_or of x [32], mask and bits.
+void run_fma_bf16(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* a, const std::uint32_t* b,
+                  const std::uint32_t* c);
+void run_and_or(cudaStream_t stream, std::uint32_t* out, const std::uint32_t* x, std::uint32_t mask,
+                std::uint32_t bits);
 
 }  // namespace llm_tp::testing
