@@ -12,7 +12,7 @@ namespace llm_tp {
 /// The calls of NCCL that are made here. They are looked up in libnccl.so.2 when first needed, so that a
 /// program that was built with NCCL's header starts on hosts without its 200 MB.
 struct NcclLibrary {
-  std::string origin;   // the file: "libnccl.so.2"
+  std::string origin;   // the file: "/usr/lib/x86_64-linux-gnu/libnccl.so.2"
   std::string missing;  // why it cannot be used; empty where it can
   decltype(&::ncclGetVersion) get_version = nullptr;
   decltype(&::ncclGetErrorString) error_string = nullptr;

@@ -8,7 +8,7 @@ namespace llm_tp {
 /// The calls of cuBLASLt that are made here. They are looked up when first needed, so that a program that was
 /// built with its header starts on hosts without its 500 MB.
 struct CublasLtLibrary {
-  std::string origin;   // the file: "libcublasLt.so.13"
+  std::string origin;   // the file: "/usr/local/cuda/lib64/libcublasLt.so.13"
   std::string missing;  // why it cannot be used; empty where it can
   decltype(&::cublasLtGetVersion) get_version = nullptr;
   decltype(&::cublasLtGetStatusString) status_string = nullptr;

@@ -1,5 +1,6 @@
 #pragma once
 #include <dlfcn.h>
+#include <link.h>
 
 #include <initializer_list>
 #include <string>
@@ -17,9 +18,12 @@ class SharedLibrary {
       handle_ = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
       origin_ = place;
     }
+    link_map* file = nullptr;
+    if (handle_ != nullptr && dlinfo(handle_, RTLD_DI_LINKMAP, &file) == 0 && file->l_name[0] != '\0')
+      origin_ = file->l_name;
   }
   explicit operator bool() const noexcept { return handle_ != nullptr; }
-  /// Where it was found.
+  /// The path of the file; where there is none, the place that was looked at last.
   const std::string& origin() const noexcept { return origin_; }
   /// Points a pointer to a function at the one of this name; null where there is none.
   template <class Call>

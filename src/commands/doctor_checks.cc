@@ -39,6 +39,7 @@ class Doctor {
     check_gpus();
     check_gpu_generations();
     check_gpu_communication();
+    check_cublaslt();
     check_graphs();
     check_limits();
     check_model();
@@ -262,6 +263,31 @@ class Doctor {
        "small sums, and all of NCCL's own, go through symmetric windows if the GPUs reach each other's "
        "memory, "
        "which is tried at the start");
+  }
+
+  /// What multiplies many tokens.
+  void check_cublaslt() {
+    if (!cuda_is_built()) return ok("cublaslt", "not in this build");
+    const std::string many = "products of more than " + std::to_string(kLibraryTokens) + " tokens";
+    const std::string use = config_.gpu_products == GpuProducts::kOwn ? "not used, as gpu_products asks for"
+                            : config_.numerics == Numerics::kFast
+                                ? "for " + many
+                                : "with --numerics fast for " + many + ", not used now";
+    const bool asked = config_.gpu_products == GpuProducts::kCublasLt;
+    for (std::size_t r = 0; r < ranks_.size(); ++r) {
+      if (ranks_[r].at("cublaslt_usable").get<bool>()) continue;
+      // The text says what to install.
+      const std::string why =
+          "rank " + std::to_string(r) + ": " + ranks_[r].at("cublaslt").get<std::string>() + " (" + use + ")";
+      const bool matters = config_.numerics == Numerics::kFast &&
+                           config_.gpu_products == GpuProducts::kAuto && !ranks_[0].at("gpus").empty();
+      if (asked) return add("cublaslt", "error", why, "install it, or say --gpu-products auto");
+      if (matters)
+        return add("cublaslt", "warning", why + ": " + many + " are our own, which are slower",
+                   "install it, or say --gpu-products own");
+      return ok("cublaslt", why);
+    }
+    ok("cublaslt", *all_of("cublaslt").begin() + ", " + use);
   }
 
   /// Whether steps are replayed, as far as it can be told without a model.

@@ -42,6 +42,7 @@ std::string why_model_cannot_be_read(const std::string& model) {
 Json facts_of_this_rank(const Group& group, const EngineConfig& config) {
   const CudaDevices cuda = cuda_devices();
   const NcclPresence nccl = find_nccl();
+  const LibraryPresence cublaslt = find_cublaslt();
   Json gpus = Json::array();
   for (const CudaDevice& gpu : cuda.devices)
     gpus.push_back(
@@ -62,6 +63,8 @@ Json facts_of_this_rank(const Group& group, const EngineConfig& config) {
           {"nccl", nccl.text},
           {"nccl_usable", nccl.usable},
           {"why_no_windows", nccl.why_no_windows},
+          {"cublaslt", cublaslt.text},
+          {"cublaslt_usable", cublaslt.usable},
           {"model", why_model_cannot_be_read(config.model)}};
 }
 

@@ -11,7 +11,8 @@ namespace llm_tp {
 ///   host, pid, instruction_set, cores [numbers of those that the process may use], memory (available),
 ///   memlock, open_files, address_space, shared_memory (free in /dev/shm), gpus [{name, id, generation,
 ///   bytes}], own_gpu (the index of the one that it takes), no_gpu (why), driver, nccl, nccl_usable,
-///   why_no_windows (of NCCL, or empty), model (why its files cannot be read, or empty)
+///   why_no_windows (of NCCL, or empty), cublaslt, cublaslt_usable, model (why its files cannot be read, or
+///   empty)
 Json facts_of_this_rank(const Group& group, const EngineConfig& config);
 
 /// Collective: microseconds that one sum of `numbers` f32 over the ranks takes, on rank 0.

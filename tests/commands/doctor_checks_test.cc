@@ -33,6 +33,8 @@ Json rank_of(const std::string& host, std::vector<int> cores, Json gpus = Json::
           {"nccl", "NCCL 2.28.9"},
           {"nccl_usable", true},
           {"why_no_windows", ""},
+          {"cublaslt", "cuBLASLt 13.1.0 (/lib/libcublasLt.so.13)"},
+          {"cublaslt_usable", true},
           {"model", ""},
           {"gpus", std::move(gpus)}};
 }

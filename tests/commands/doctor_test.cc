@@ -32,7 +32,7 @@ TEST(Doctor, SaysWhatOneProcessHas) {
   const auto checks = checks_of(ended);
   for (const char* name :
        {"ranks", "mpi", "cores", "instruction set", "memory", "communication", "shared memory", "gpus",
-        "gpu communication", "limit of locked memory", "limit of open files"})
+        "gpu communication", "cublaslt", "limit of locked memory", "limit of open files"})
     EXPECT_TRUE(checks.count(name)) << name;
   EXPECT_THAT(checks.at("ranks").at("detail").get<std::string>(), HasSubstr("1 rank on 1 host"));
   EXPECT_THAT(checks.at("mpi").at("detail").get<std::string>(), HasSubstr("not started"));

@@ -167,7 +167,26 @@ def products():
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1", "--device", "cuda", "--gpu-products", "cublaslt"]
     ends("cuBLASLt with invariant numerics", generate, 78, "gpu_products cublaslt needs numerics fast")
     ends("cuBLASLt that is missing", generate + ["--numerics", "fast"], 69, "gpu_products cublaslt: ", "not found", EMULATED_CUBLASLT="missing")
+
+    def doctor_of_cublaslt(*arguments, **environment):
+        done = subprocess.run([ENGINE, "doctor", "--device", "cuda", "--json", *arguments], capture_output=True, timeout=60, text=True,
+                              env={**os.environ, **environment})
+        check = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "cublaslt")
+        return done.returncode, check["status"], check["detail"], check["fix"]
+
+    version = json.loads(subprocess.run([ENGINE, "version", "--json"], capture_output=True, text=True).stdout)["libraries"]["cublaslt"]
+    many, fast = "products of more than 256 tokens", ("--numerics", "fast")
+    expect_equal("doctor: cuBLASLt would be used", doctor_of_cublaslt(), (0, "ok", f"{version}, with --numerics fast for {many}, not used now", ""))
+    expect_equal("doctor: cuBLASLt is used", doctor_of_cublaslt(*fast), (0, "ok", f"{version}, for {many}", ""))
+    expect_equal("doctor: cuBLASLt is not wanted", doctor_of_cublaslt(*fast, "--gpu-products", "own"),
+                 (0, "ok", f"{version}, not used, as gpu_products asks for", ""))
     os.environ["EMULATED_CUBLASLT"] = "missing"
+    missing = f"rank 0: the emulated cuBLASLt was not found (for {many})"
+    expect_equal("doctor: cuBLASLt is missing", doctor_of_cublaslt(*fast),
+                 (0, "warning", f"{missing}: {many} are our own, which are slower", "install it, or say --gpu-products own"))
+    expect_equal("doctor: cuBLASLt is missing and asked for", doctor_of_cublaslt(*fast, "--gpu-products", "cublaslt"),
+                 (69, "error", missing, "install it, or say --gpu-products auto"))
+    expect_equal("doctor: cuBLASLt is missing and of no use", doctor_of_cublaslt()[:2], (0, "ok"))
     expect_equal("auto without cuBLASLt", of(1), own)
 
 
