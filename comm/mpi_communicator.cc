@@ -2,8 +2,10 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <climits>
 #include <cstdint>
@@ -12,18 +14,21 @@
 #include <utility>
 
 #include "comm/patience.h"
+#include "comm/process_lives.h"
+#include "comm/rank_board.h"
 #include "comm/tree_reduce.h"
 
 namespace llm_tp {
 
 class MpiWorld {
  public:
-  MpiWorld(bool more_ranks_than_cores, std::chrono::milliseconds limit)
-      : spins_(more_ranks_than_cores ? 5 : 2000), limit_(limit) {
+  MpiWorld(bool more_ranks_than_cores, std::chrono::milliseconds limit, std::vector<std::string> hosts)
+      : spins_(more_ranks_than_cores ? 5 : 2000), limit_(limit), hosts_(std::move(hosts)) {
     check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
+    find_neighbours();
   }
   ~MpiWorld() {
     int finalized = 0;
@@ -58,6 +63,7 @@ class MpiWorld {
     const Clock::time_point asleep_from = Clock::now() + std::chrono::milliseconds(3);
     auto nap = std::chrono::microseconds(50);
     Patience patience(may_be_silent ? std::chrono::milliseconds(0) : limit_);
+    Clock::time_point next_look = asleep_from + kLookEvery;
     while (true) {
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call);
       if (done != 0) return;
@@ -74,9 +80,28 @@ class MpiWorld {
                 "; it hangs, is stopped, or the network is cut; look at the hosts, then start the job "
                 "again, or raise rank_timeout");
       }
+      if (Clock::now() >= next_look) {
+        throw_if_any_died(call);
+        next_look = Clock::now() + kLookEvery;
+      }
       // An idle rank: MPI has no call that sleeps until a message comes.
       std::this_thread::sleep_for(nap);
       nap = std::min(nap * 5 / 4, std::chrono::microseconds(4000));
+    }
+  }
+
+  /// Returns at once, unless a rank of this host died.
+  void throw_if_any_died(const char* call) {
+    for (const auto& [other, pid] : neighbours_) {
+      if (process_lives(pid)) continue;
+      // One that ended in an error is ending the group with the code of the cause, which must win over ours;
+      // so must the launcher's word on how it died.
+      std::this_thread::sleep_for(kTimeToEndTheGroup);
+      failed_ = true;
+      throw LostRankError("rank " + std::to_string(other) + " (pid " + std::to_string(pid) + ", host " +
+                          hosts_[static_cast<std::size_t>(other)] + ") died while rank " +
+                          std::to_string(rank) + " waited for it in " + call +
+                          "; see what it said last, then start the job again");
     }
   }
 
@@ -84,8 +109,27 @@ class MpiWorld {
   int rank = 0, size = 1;
 
  private:
+  static constexpr auto kLookEvery = std::chrono::milliseconds(100);
+  static constexpr auto kTimeToEndTheGroup = std::chrono::milliseconds(500);
+
+  /// Those ranks that share memory with this one, where their processes can be seen from here.
+  void find_neighbours() {
+    MPI_Comm host = MPI_COMM_NULL;
+    check(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
+    int count = 0;
+    MPI_Comm_size(host, &count);
+    const std::array<int, 2> mine{rank, getpid()};
+    std::vector<std::array<int, 2>> all(static_cast<std::size_t>(count));
+    check(MPI_Allgather(mine.data(), 2, MPI_INT, all.data(), 2, MPI_INT, host), "MPI_Allgather");
+    MPI_Comm_free(&host);
+    for (const auto& [other, pid] : all)
+      if (other != rank && process_lives(pid)) neighbours_.emplace_back(other, pid);
+  }
+
   int spins_;
   std::chrono::milliseconds limit_;
+  std::vector<std::string> hosts_;
+  std::vector<std::pair<int, int>> neighbours_;  // rank and process
   bool failed_ = false;
 };
 
@@ -114,8 +158,9 @@ struct Blocks {
 
 }  // namespace
 
-std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores, std::chrono::milliseconds limit) {
-  return std::make_shared<MpiWorld>(more_ranks_than_cores, limit);
+std::shared_ptr<MpiWorld> duplicate_mpi_world(bool more_ranks_than_cores, std::chrono::milliseconds limit,
+                                              std::vector<std::string> hosts) {
+  return std::make_shared<MpiWorld>(more_ranks_than_cores, limit, std::move(hosts));
 }
 
 MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiWorld> world, std::string description)
@@ -123,6 +168,7 @@ MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiWorld> world, std::string de
 
 int MpiCommunicator::rank() const { return mpi_->rank; }
 int MpiCommunicator::world() const { return mpi_->size; }
+void MpiCommunicator::check_peers(const char* call) { mpi_->throw_if_any_died(call); }
 
 void MpiCommunicator::sum_tree(TensorView out, TensorView mine, const TreeParts& parts) {
   const CallTimer timer(seconds_);

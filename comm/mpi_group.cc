@@ -190,7 +190,8 @@ RankGroup make_group(MpiSession& session, GroupKind kind, std::chrono::milliseco
     }
     if (session.rank() == 0) log_warning(message + "; sums go through MPI, which is slower");
   }
-  const std::shared_ptr<MpiWorld> world = duplicate_mpi_world(session.more_ranks_than_cores(), limit);
+  const std::shared_ptr<MpiWorld> world =
+      duplicate_mpi_world(session.more_ranks_than_cores(), limit, session.hosts());
   group.description =
       "MPI, " + std::to_string(session.world()) + (session.world() == 1 ? " rank on " : " ranks on ") +
       (session.host_count() == 1 ? "one host" : std::to_string(session.host_count()) + " hosts");

@@ -3,13 +3,11 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdio>
@@ -20,6 +18,7 @@
 #include <utility>
 
 #include "comm/patience.h"
+#include "comm/process_lives.h"
 
 namespace llm_tp {
 namespace {
@@ -58,24 +57,6 @@ void futex_sleep(std::atomic<std::uint32_t>& word, std::uint32_t seen) noexcept 
 
 void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-}
-
-/// False once the process ended, also where its parent has not yet asked for its exit code.
-bool process_lives(int pid) {
-  if (kill(pid, 0) != 0 && errno == ESRCH) return false;
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  std::FILE* const file = std::fopen(path, "re");
-  if (file == nullptr) return true;  // kill() has seen it; /proc may be hidden
-  char text[512];
-  const std::size_t size = std::fread(text, 1, sizeof text - 1, file);
-  std::fclose(file);
-  text[size] = '\0';
-  // "pid (name) state": the name may itself hold brackets.
-  const char* const bracket = std::strrchr(text, ')');
-  if (bracket == nullptr || bracket[1] == '\0') return true;
-  const char state = bracket[2];
-  return state != 'Z' && state != 'X';
 }
 
 std::shared_ptr<std::byte> map_shared(int descriptor, int flags, std::size_t bytes) {

@@ -283,6 +283,13 @@ def faults():
 
 
 def process_of(rank, launcher):
+    process = find_process(rank, launcher)
+    if process is None:
+        raise SystemExit(f"no process of rank {rank}")
+    return process
+
+
+def find_process(rank, launcher):
     for folder in pathlib.Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and f"PPid:\t{launcher}\n" in (folder / "status").read_text() \
@@ -290,37 +297,60 @@ def process_of(rank, launcher):
                 return int(folder.name)
         except OSError:
             continue
-    raise SystemExit(f"no process of rank {rank}")
+    return None
 
 
 def lost():
-    def group(*arguments, **environment):
-        return subprocess.Popen([MPIRUN, "--oversubscribe", "-np", "3", ENGINE, "generate", "--model", str(HARBOUR / "hf"),
+    def group(*arguments, launcher=(), **environment):
+        return subprocess.Popen([MPIRUN, *launcher, "--oversubscribe", "-np", "3", ENGINE, "generate", "--model", str(HARBOUR / "hf"),
                                  "--prompt-tokens", "1,352", "--max-tokens", "900", "--ignore-eos", "--device", "cuda", *arguments],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment})
 
-    def ended(what, process, begin, codes, *texts):
+    def ended(what, process, begin, codes, most_seconds, *patterns):
         said = process.communicate(timeout=60)[1].decode()
         seconds = time.monotonic() - begin
-        good = process.returncode in codes and seconds < 15 and any(text in said for text in texts)
+        good = process.returncode in codes and seconds < most_seconds and any(re.search(pattern, said) for pattern in patterns)
         expect_equal(f"{what}: ended in {seconds:.1f} s", "as it should" if good else f"exit code {process.returncode}\n{said}",
                      "as it should")
 
+    # Where the launcher lets the others live they see it themselves.
+    process = group("--communication", "mpi", launcher=["--enable-recovery"])
+    process.stdout.read(20)
+    begin = time.monotonic()
+    os.kill(process_of(1, process.pid), signal.SIGKILL)
+    pattern = rb"error: rank \d on .*: rank 1 \(pid \d+, host .*\) died while rank \d waited for it in "
+    said = next((line for line in process.stderr if re.search(pattern, line)), b"nothing")
+    seconds = time.monotonic() - begin
+    expect_equal(f"a killed rank that the launcher leaves to the others: {seconds:.1f} s, {said.decode().strip()}", said != b"nothing" and seconds < 5, True)
+    process.kill()
+    process.communicate()
+    # Over MPI whoever is faster says it, the launcher or the rank that waited: before sums are connected, in
+    # the wait for sums of GPUs, in sums by way of the host.
+    for sums, in_generation in (("ipc", False), ("ipc", True), ("nccl", True), ("host", True)):
+        process = group("--communication", "mpi", "--gpu-communication", sums)
+        while not in_generation and find_process(1, process.pid) is None:
+            os.sched_yield()
+        if in_generation:
+            process.stdout.read(20)
+        begin = time.monotonic()
+        os.kill(process_of(1, process.pid), signal.SIGKILL)
+        ended(f"a killed rank over MPI, {sums}, {'generating' if in_generation else 'starting'}", process, begin, (75, 137), 5,
+              r"rank 1 .*(host|node) " + re.escape(platform.node()) + r".*(died|signal 9)")
     for what, kill, codes, texts, arguments in (
-            ("a killed rank", signal.SIGKILL, (75, 137), ("rank 1 (pid", "signal 9"), ()),
+            ("a killed rank", signal.SIGKILL, (75, 137), (r"rank 1 \(pid", "signal 9"), ()),
             ("a rank that hangs", signal.SIGSTOP, (75,), ("rank_timeout",), ("--rank-timeout", "2"))):
         process = group(*arguments)
         process.stdout.read(20)  # in the middle of the generation
         begin = time.monotonic()
         os.kill(process_of(1, process.pid), kill)
-        ended(what, process, begin, codes, *texts)
+        ended(what, process, begin, codes, 15, *texts)
     nccl = [MPIRUN, "--oversubscribe", "-np", "3", ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4",
             "--device", "cuda", "--gpu-communication", "nccl"]
     ends("a rank without memory for a window that is wanted", nccl + ["--nccl-windows", "on"], 69, "nccl_windows on: rank 1: NCCL, ncclMemAlloc",
          EMULATED_NCCL_NO_MEMORY="1")
     ends("GPUs without memory for messages", nccl + ["--nccl-windows", "off"], 71, "rank 0: CUDA, device 0", "out of memory", EMULATED_GPU_MIB="8")
-    ended("NCCL that does not start on rank 2", group(EMULATED_NCCL_START_FAILS="2"), time.monotonic(), (69,), "rank 2 on ")
-    ended("an error of NCCL", group("--gpu-communication", "nccl", EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), "NCCL, a sum between GPUs: ")
+    ended("NCCL that does not start on rank 2", group(EMULATED_NCCL_START_FAILS="2"), time.monotonic(), (69,), 15, "rank 2 on ")
+    ended("an error of NCCL", group("--gpu-communication", "nccl", EMULATED_NCCL_ERROR_AFTER="40"), time.monotonic(), (75,), 15, "NCCL, a sum between GPUs: ")
 
 
 def quantised():
