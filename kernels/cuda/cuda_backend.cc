@@ -160,7 +160,10 @@ void CudaBackend::norm_by_squares(TensorView x, TensorView squares, std::int64_t
                           eps);
 }
 
-void CudaBackend::fill(DeviceOperand& operand, const DeviceWeight& weight) {
+void CudaBackend::fill(DeviceOperand& operand, const DeviceWeight& weight, bool parts) {
+  if (parts)
+    operand.parts = reinterpret_cast<uint2*>(operand_.reserve(
+        static_cast<std::size_t>(operand_bytes(weight, operand.x.rows, operand.part_count))));
   if (const std::int64_t bytes = block_sum_bytes(weight, operand.x.rows))
     operand.block_sums = reinterpret_cast<float*>(block_sums_.reserve(static_cast<std::size_t>(bytes)));
   fill_operand(stream_->get(), operand, weight);
@@ -168,10 +171,8 @@ void CudaBackend::fill(DeviceOperand& operand, const DeviceWeight& weight) {
 
 DeviceOperand CudaBackend::operand_of(TensorView x, const DeviceWeight& weight) {
   DeviceOperand operand{rows_of(x), operand_tiles(x.rows())};
-  operand.part_count = part_count();
-  if (const std::int64_t bytes = operand_bytes(weight, x.rows(), operand.part_count))
-    operand.parts = reinterpret_cast<uint2*>(operand_.reserve(static_cast<std::size_t>(bytes)));
-  fill(operand, weight);
+  operand.part_count = part_count(x.rows());
+  fill(operand, weight, !splits_inside(weight, x.rows(), shared_bytes_));
   return operand;
 }
 

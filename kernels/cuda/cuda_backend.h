@@ -96,13 +96,15 @@ class CudaBackend : public DeviceBackend {
   void expect_no_more_memory() override { DeviceLog::of_this_thread().expect_no_more(); }
 
  private:
-  /// Of an operand for many tokens.
-  std::int32_t part_count() const { return many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1; }
-  ScratchRules scratch_rules() const {
-    return {shared_bytes_, part_count(), library_ ? &*library_ : nullptr};
+  /// Of an operand for so many tokens.
+  std::int32_t part_count(std::int64_t tokens) const {
+    return tokens <= kFewTokens || many_tokens_ == ManyTokensAs::kF32 ? kOperandParts : 1;
   }
-  /// Sums of blocks where the weight needs them, and parts where the operand has room for them.
-  void fill(DeviceOperand& operand, const DeviceWeight& weight);
+  ScratchRules scratch_rules() const {
+    return {shared_bytes_, part_count(kFewTokens + 1), library_ ? &*library_ : nullptr};
+  }
+  /// Sums of blocks where the weight needs them, and parts where they are asked for.
+  void fill(DeviceOperand& operand, const DeviceWeight& weight, bool parts);
   /// x as products with the weight take it.
   DeviceOperand operand_of(TensorView x, const DeviceWeight& weight);
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,

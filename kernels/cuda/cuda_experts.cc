@@ -138,7 +138,7 @@ void CudaBackend::run_experts(TensorView out, const ExpertRoom& room, TensorView
   const std::int64_t tiles = most_pair_tiles(found.device_pairs, routing.rule().experts);
   const auto operand_of = [this](TensorView rows, const ExpertWeights& weights) {
     DeviceOperand operand{rows_of(rows), operand_tiles(rows.rows())};
-    fill(operand, weights.weight);
+    fill(operand, weights.weight, true);
     return operand;
   };
   multiply_experts(stream_->get(), rows_of(room.activated), 0, operand_of(x, stack.gate_up()),

@@ -11,11 +11,12 @@ struct ExpertArguments {
   std::int32_t first_expert, expert_count;
   const PairTile* pairs;
   const std::int32_t* tokens;
+  RowBlock rows;
 };
 
-/// A block has 16 rows of an expert's weight and a tile of its pairs.
+/// A block has some rows of an expert's weight and a tile of its pairs.
 template <DType kType>
-__global__ void __launch_bounds__(32 * kFewWarps) multiply_experts_kernel(ExpertArguments args) {
+__global__ void __launch_bounds__(32 * kFewWarps, 2) multiply_experts_kernel(ExpertArguments args) {
   LLM_TP_DYNAMIC_SHARED(shared);
   auto* const leaf_sums = reinterpret_cast<float*>(shared);
   const DeviceWeight& weight = args.linear.weight;
@@ -28,13 +29,15 @@ __global__ void __launch_bounds__(32 * kFewWarps) multiply_experts_kernel(Expert
     const int pair = pairs.first + (i < pairs.count ? i : pairs.count - 1);
     return args.tokens != nullptr ? args.tokens[pair] : pair;
   };
-  const float* const x = operand.x.data + row_of(lane / 4) * operand.x.stride;
-  const int rows[2] = {row_of(tile_token(lane, 0)), row_of(tile_token(lane, 1))};
-  const auto block_sum = [&](int unit, int j) {
-    return operand.block_sums[(std::int64_t{rows[j] / 8} * weight.units + unit) * 8 + rows[j] % 8];
+  const int own = row_of(lane / 4), others[2] = {row_of(tile_token(lane, 0)), row_of(tile_token(lane, 1))};
+  const uint2* const parts[1] = {operand.parts +
+                                 std::int64_t{own / 8} * weight.step_count * kOperandParts * 32 +
+                                 own % 8 * 4 + lane % 4};
+  const auto block_sum = [&](int, int unit, int j) {
+    return operand.block_sums[(std::int64_t{others[j] / 8} * weight.units + unit) * 8 + others[j] % 8];
   };
-  multiply_few<kType>(weight, args.tiles[expert] + blockIdx.x * weight.row_bytes, x, block_sum, leaf_sums);
-  add_few(args.linear, leaf_sums, blockIdx.x, pairs.first, pairs.count);
+  multiply_few<kType, 1>(weight, args.tiles[expert], args.rows, parts, block_sum, leaf_sums);
+  add_few<1>(args.linear, args.rows, leaf_sums, pairs.first, pairs.count);
 }
 
 constexpr int kThreads = 256;
@@ -69,14 +72,15 @@ dim3 grid_over(DeviceRows rows) {
 }
 
 template <DType kType>
-void launch_experts(cudaStream_t stream, const ExpertArguments& args, std::int64_t tiles, std::size_t most) {
-  const std::size_t bytes = few_shared_bytes(args.linear.weight, most);
+void launch_experts(cudaStream_t stream, ExpertArguments args, std::int64_t tiles, std::size_t most) {
+  const FewShape shape = few_shape(args.linear.weight, 1, most);
+  args.rows = shape.rows;
   const auto kernel = multiply_experts_kernel<kType>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
              "cudaFuncSetAttribute");
-  const dim3 grid(blocks_for(args.linear.weight.rows, 16), static_cast<unsigned>(tiles));
-  launch("multiply_experts_kernel", kernel, grid, 32 * kFewWarps, bytes, stream, args);
+  const dim3 grid(shape.blocks, static_cast<unsigned>(tiles));
+  launch("multiply_experts_kernel", kernel, grid, 32 * kFewWarps, shape.shared_bytes, stream, args);
 }
 
 }  // namespace
@@ -87,8 +91,8 @@ void multiply_experts(cudaStream_t stream, DeviceRows out, std::int64_t root_str
                       std::size_t shared_bytes_at_most) {
   const LinearArguments linear{
       experts.weight, operand, out, root_stride, nullptr, gate.has_value(), gate.value_or(Activation::kSilu)};
-  const ExpertArguments args{linear,        experts.tiles, experts.first_expert,
-                             experts.count, routing.tiles, tokens};
+  const ExpertArguments args{
+      linear, experts.tiles, experts.first_expert, experts.count, routing.tiles, tokens, {1}};
   for_weight_type(experts.weight.dtype,
                   [&]<DType kType>() { launch_experts<kType>(stream, args, tiles, shared_bytes_at_most); });
 }

@@ -9,21 +9,29 @@
 namespace llm_tp {
 namespace {
 
-/// A block has 16 rows and 8 tokens.
-template <DType kType>
-__global__ void __launch_bounds__(32 * kFewWarps) linear_few_kernel(LinearArguments args) {
+template <DType kType, int kTiles>
+__global__ void __launch_bounds__(32 * kFewWarps, 2) linear_few_kernel(LinearArguments args, RowBlock rows) {
   LLM_TP_DYNAMIC_SHARED(shared);
   auto* const leaf_sums = reinterpret_cast<float*>(shared);
   const DeviceWeight& weight = args.weight;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  // Lanes of tokens beyond the last multiply the last one's numbers, and nobody stores what they make.
-  const std::int64_t first = std::int64_t{blockIdx.y} * 8, own = first + lane / 4, last = args.out.rows - 1;
-  const float* const x = args.operand.x.data + (own < last ? own : last) * args.operand.x.stride;
-  const auto block_sum = [&](int unit, int j) {
-    return args.operand.block_sums[first * weight.units + unit * 8 + tile_token(lane, j)];
+  const std::int64_t first_tile = std::int64_t{blockIdx.y} * kTiles;
+  const uint2* parts[kTiles];
+  for (int n = 0; n < kTiles; ++n)
+    parts[n] = args.operand.parts + (first_tile + n) * weight.step_count * kOperandParts * 32 + lane;
+  const auto block_sum = [&](int n, int unit, int j) {
+    return args.operand.block_sums[((first_tile + n) * weight.units + unit) * 8 + tile_token(lane, j)];
   };
-  multiply_few<kType>(weight, weight.tiles + blockIdx.x * weight.row_bytes, x, block_sum, leaf_sums);
-  add_few(args, leaf_sums, blockIdx.x, first, 8);
+  multiply_few<kType, kTiles>(weight, weight.tiles, rows, parts, block_sum, leaf_sums);
+  add_few<kTiles>(args, rows, leaf_sums, first_tile * 8, kTiles * 8);
+}
+
+/// As many as a large chip has multiprocessors.
+constexpr unsigned kEnoughBlocks = 128;
+
+/// Of a tile row's leaves, in shared memory.
+std::size_t leaf_sum_bytes(const DeviceWeight& weight, int token_tiles) {
+  return static_cast<std::size_t>(weight.leaves * token_tiles) * kLeafNumbers * sizeof(float);
 }
 
 constexpr int kManyTiles = kTokenTilesTogether, kManyNumbers = kManyTiles * 4;
@@ -136,15 +144,15 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
   wait_for_copies<0>();
 }
 
-template <DType kType>
+template <DType kType, int kTiles>
 void launch_few(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
-  const std::size_t bytes = few_shared_bytes(args.weight, most);
-  const auto kernel = linear_few_kernel<kType>;
+  const FewShape shape = few_shape(args.weight, kTiles, most);
+  const auto kernel = linear_few_kernel<kType, kTiles>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
              "cudaFuncSetAttribute");
-  const dim3 grid(blocks_for(args.weight.rows, 16), static_cast<unsigned>(args.operand.tiles));
-  launch("linear_few_kernel", kernel, grid, 32 * kFewWarps, bytes, stream, args);
+  const dim3 grid(shape.blocks, static_cast<unsigned>(args.operand.tiles / kTiles));
+  launch("linear_few_kernel", kernel, grid, 32 * kFewWarps, shape.shared_bytes, stream, args, shape.rows);
 }
 
 template <DType kType, int kParts>
@@ -167,8 +175,10 @@ void launch_many(cudaStream_t stream, const LinearArguments& args, std::size_t m
 
 template <DType kType>
 void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
-  if (args.out.rows <= kFewTokens)
-    launch_few<kType>(stream, args, most);
+  if (args.out.rows <= kFewTokens && args.operand.tiles == 2 && leaf_sum_bytes(args.weight, 2) <= most)
+    launch_few<kType, 2>(stream, args, most);
+  else if (args.out.rows <= kFewTokens)
+    launch_few<kType, 1>(stream, args, most);
   else if (args.operand.part_count == 1)
     launch_many<kType, 1>(stream, args, most);
   else
@@ -176,19 +186,23 @@ void launch_linear(cudaStream_t stream, const LinearArguments& args, std::size_t
 }
 
 void launch(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
-  if (args.out.rows == 1 && fits_linear_one(args.weight, most)) return linear_one(stream, args, most);
+  if (splits_inside(args.weight, args.out.rows, most)) return linear_one(stream, args, most);
   for_weight_type(args.weight.dtype, [&]<DType kType>() { launch_linear<kType>(stream, args, most); });
 }
 
 }  // namespace
 
-std::size_t few_shared_bytes(const DeviceWeight& weight, std::size_t most) {
-  const std::size_t bytes = static_cast<std::size_t>(weight.leaves) * kLeafNumbers * sizeof(float);
-  if (bytes > most)
+FewShape few_shape(const DeviceWeight& weight, int token_tiles, std::size_t most) {
+  const std::size_t of_row = leaf_sum_bytes(weight, token_tiles);
+  if (of_row > most)
     throw Error(ExitCode::kUnavailable, "device cuda: a layer of " + std::to_string(weight.leaves) +
                                             " leaves on one rank is more than its shared memory holds (" +
                                             std::to_string(most / 512) + "); use more ranks");
-  return bytes;
+  int together = kFewWarps / 2;
+  while (together > 1 &&
+         (blocks_for(weight.rows, 16 * together) < kEnoughBlocks || together * of_row > most / 4))
+    together /= 2;
+  return {{together}, static_cast<std::size_t>(together) * of_row, blocks_for(weight.rows, 16 * together)};
 }
 
 void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,

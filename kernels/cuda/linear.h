@@ -22,13 +22,13 @@ struct DeviceWeight {
   bool gated = false;            // a tile row holds eight gates, then what they are for
 };
 
-/// The other operand of mma_bf16: three bf16 numbers for each of x, whose sum is x (24 bits of it). Products
-/// of few tokens split x where they load it; for those of many it is split once, in the order in which lanes
-/// hold operand b: [tile of 8 tokens][step of 16 columns][part][lane], zero for tokens beyond the last.
+/// The other operand of mma_bf16: three bf16 numbers for each of x, whose sum is x (24 bits of it). They are
+/// made once, in the order in which lanes hold operand b: [tile of 8 tokens][step of 16 columns][part][lane],
+/// zero for tokens beyond the last. Products of one token may split it themselves.
 struct DeviceOperand {
   DeviceRows x;                 // [T, columns of the weight]
   std::int32_t tiles = 0;       // of 8 tokens
-  uint2* parts = nullptr;       // of many tokens, else null
+  uint2* parts = nullptr;       // null where splits_inside()
   std::int32_t part_count = 3;  // or 1: x is rounded to bf16, for products of many tokens
   float* block_sums = nullptr;  // [tile][block of 32 columns][token]: for weights with minima, else null
 };
@@ -38,16 +38,15 @@ constexpr int kFewTokens = 16;          // up to which a product is one pass ove
 constexpr int kTokenTilesTogether = 4;  // beyond: tiles of tokens a warp keeps
 /// Tiles of tokens that an operand of so many tokens has.
 std::int32_t operand_tiles(std::int64_t tokens);
-/// Bytes of its parts and of its block sums; 0 where it has none.
+/// Whether linear() of so few tokens takes x as it is: a single one, where shared memory holds its parts.
+bool splits_inside(const DeviceWeight& weight, std::int64_t tokens, std::size_t shared_bytes_at_most);
+/// Bytes of its parts and of its block sums; 0 where it has none of the latter.
 std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens, std::int32_t part_count);
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens);
 
 /// Fills from x what the operand has room for.
 void fill_operand(cudaStream_t stream, const DeviceOperand& operand, const DeviceWeight& weight);
 
-/// What a block of a product of few tokens has of shared memory. Errors: kUnavailable for more leaves than
-/// `most` bytes hold.
-std::size_t few_shared_bytes(const DeviceWeight& weight, std::size_t most);
 /// out [roots][T, rows]: root r begins root_stride numbers after root r - 1. bias [rows] may be null.
 /// Each leaf is one chain of mma over its columns in order, parts in order; leaves are added along the tree.
 /// The chain of an output is the same for any T, so its bits are. Errors: kUnavailable for more leaves than

@@ -46,124 +46,160 @@ __device__ inline void store_gated(const LinearArguments& to, std::int64_t row, 
 constexpr int kFewWarps = 8;
 constexpr int kLeafNumbers = 128;  // 16 rows x 8 tokens
 
-/// Up to kRunUnits neighbouring units of a leaf. A warp has every kFewWarps-th leaf.
-template <class Unit, int kRunUnits>
+/// Up to Unit::kRunUnits neighbouring units of a leaf.
+template <class Unit>
 struct UnitRun {
-  int leaf, first, end;    // units: the run's first, the leaf's end
-  int column, column_end;  // likewise
+  static constexpr int kUnits = Unit::kRunUnits;
+  int leaf, first, end;  // units: the run's first, the leaf's end
   static __device__ UnitRun of_leaf(const DeviceWeight& weight, int leaf) {
-    if (leaf >= weight.leaves) return {leaf, 0, 0, 0, 0};
-    const int first = weight.leaf_units[leaf], end = weight.leaf_units[leaf + 1];
-    const int2 last_step = weight.steps[end * Unit::kTilesOfUnit - 1];
-    return {leaf, first, end, weight.steps[first * Unit::kTilesOfUnit].x, last_step.x + last_step.y};
+    if (leaf >= weight.leaves) return {leaf, 0, 0};
+    return {leaf, weight.leaf_units[leaf], weight.leaf_units[leaf + 1]};
   }
-  __device__ UnitRun next(const DeviceWeight& weight) const {
-    if (first + kRunUnits >= end) return of_leaf(weight, leaf + kFewWarps);
-    return {leaf, first + kRunUnits, end, column + kRunUnits * Unit::kTilesOfUnit * 16, column_end};
+  /// The next of the warp, which has every leaf_step-th leaf.
+  __device__ UnitRun next(const DeviceWeight& weight, int leaf_step) const {
+    if (first + kUnits >= end) return of_leaf(weight, leaf + leaf_step);
+    return {leaf, first + kUnits, end};
   }
-  __device__ void load(Unit (&units)[kRunUnits], const DeviceWeight& weight, const unsigned char* tiles,
+  /// Those of a whole run are asked for without branches between them.
+  __device__ void load(Unit (&units)[kUnits], const DeviceWeight& weight, const unsigned char* row,
                        int lane) const {
+    if (first + kUnits <= end) {
 #pragma unroll
-    for (int i = 0; i < kRunUnits; ++i)
-      if (first + i < end) units[i].load(weight, tiles, first + i, lane);
-  }
-};
-
-/// What a lane holds of a token's 16 columns, as operand b has it: c, c + 1, c + 8, c + 9. at: column c of
-/// the token; left: how many columns the leaf has from there on, zeros beyond.
-__device__ inline float4 load_step(const float* at, int left) {
-  if (left > 9 && reinterpret_cast<std::uintptr_t>(at) % sizeof(float2) == 0) {
-    const float2 low = *reinterpret_cast<const float2*>(at), high = *reinterpret_cast<const float2*>(at + 8);
-    return {low.x, low.y, high.x, high.y};
-  }
-  return {left > 0 ? at[0] : 0.0f, left > 1 ? at[1] : 0.0f, left > 8 ? at[8] : 0.0f, left > 9 ? at[9] : 0.0f};
-}
-
-/// What a lane of few tokens' product holds of a unit's steps, in parts.
-template <int kSteps>
-struct SplitNumbers {
-  static constexpr int kParts = kOperandParts;
-  std::uint32_t low[kSteps][kParts], high[kSteps][kParts];
-  __device__ SplitNumbers(const float4 (&numbers)[kSteps]) {
+      for (int i = 0; i < kUnits; ++i) units[i].load(weight, row, first + i, lane);
+    } else {
 #pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      split_pair(numbers[s].x, numbers[s].y, low[s]);
-      split_pair(numbers[s].z, numbers[s].w, high[s]);
+      for (int i = 0; i < kUnits; ++i)
+        if (first + i < end) units[i].load(weight, row, first + i, lane);
     }
   }
-  __device__ uint2 operator()(int step, int, int part) const { return {low[step][part], high[step][part]}; }
 };
 
-/// The products of 16 rows of a weight and 8 tokens, leaf by leaf; the warps of a block share the leaves. A
-/// warp asks for a run of units before it multiplies the run before. tiles: the tile row; x:
-/// the token of lane / 4; block_sum(unit, j): of token tile_token(lane, j). leaf_sums [leaf][lane][4],
-/// shared: all there for all threads afterwards.
-template <DType kType, class BlockSum>
-__device__ inline void multiply_few(const DeviceWeight& weight, const unsigned char* tiles, const float* x,
-                                    const BlockSum& block_sum, float* leaf_sums) {
-  using Unit = WeightUnit<kType>;
-  constexpr int kRunUnits = 4;
-  using Run = UnitRun<Unit, kRunUnits>;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  Unit units[kRunUnits], next_units[kRunUnits];
-  float sums[1][4] = {};
-  auto run = Run::of_leaf(weight, warp);
-  run.load(units, weight, tiles, lane);
+/// A warp's share of a product of few tokens: leaves leaf, leaf + leaf_step, ... of the tile row at `row`. It
+/// asks for a run of units before it multiplies the run before. begin(): while the first units are on their
+/// way; multiply(sums, unit, u): adds unit u's products; end_leaf(leaf, sums): takes a leaf's sums.
+template <class Unit, int kTiles, class Begin, class Multiply, class EndLeaf>
+__device__ inline void multiply_leaves(const DeviceWeight& weight, const unsigned char* row, int leaf,
+                                       int leaf_step, const Begin& begin, const Multiply& multiply,
+                                       const EndLeaf& end_leaf) {
+  using Run = UnitRun<Unit>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  Unit units[Run::kUnits], next_units[Run::kUnits];
+  Run run = Run::of_leaf(weight, leaf);
+  run.load(units, weight, row, lane);
+  begin();
+  float sums[kTiles][4] = {};
   while (run.leaf < weight.leaves) {
-    const Run next = run.next(weight);
-    next.load(next_units, weight, tiles, lane);
-    constexpr int kSteps = Unit::kTilesOfUnit;
-    float4 numbers[kRunUnits][kSteps];
+    const Run next = run.next(weight, leaf_step);
+    next.load(next_units, weight, row, lane);
 #pragma unroll
-    for (int i = 0; i < kRunUnits; ++i)
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s)
-        if (run.first + i < run.end) {
-          const int column = run.column + (i * kSteps + s) * 16 + lane % 4 * 2;
-          numbers[i][s] = load_step(x + column, run.column_end - column);
-        }
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) {
-      const int u = run.first + i;
-      if (u >= run.end) break;
-      units[i].multiply(sums, SplitNumbers<kSteps>(numbers[i]), [&](int, int j) { return block_sum(u, j); });
+    for (int i = 0; i < Run::kUnits; ++i) {
+      if (run.first + i >= run.end) break;
+      multiply(sums, units[i], run.first + i);
     }
-    if (next.leaf != run.leaf)
-      for (int i = 0; i < 4; ++i) {
-        leaf_sums[run.leaf * kLeafNumbers + lane * 4 + i] = sums[0][i];
-        sums[0][i] = 0.0f;
-      }
+    if (next.leaf != run.leaf) {
+      end_leaf(run.leaf, sums);
+      for (int i = 0; i < kTiles * 4; ++i) sums[i / 4][i % 4] = 0.0f;
+    }
     run = next;
 #pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) units[i] = next_units[i];
+    for (int i = 0; i < Run::kUnits; ++i) units[i] = next_units[i];
   }
-  __syncthreads();
 }
 
-/// Adds the leaves of multiply_few() along the tree and stores the roots. tile: of 16 rows of the weight; of
-/// the 8 tokens the first `count` are rows first, first + 1, ... of out.
-__device__ inline void add_few(const LinearArguments& args, float* leaf_sums, std::int64_t tile,
-                               std::int64_t first, int count) {
-  if (threadIdx.x >= kLeafNumbers) return;
-  const DeviceWeight& weight = args.weight;
-  const int lane = static_cast<int>(threadIdx.x) / 4, i = static_cast<int>(threadIdx.x) % 4;
-  const std::int64_t row = weight_row(weight, tile, tile_row(lane, i));
-  const std::int64_t token = tile_token(lane, i) < count ? first + tile_token(lane, i) : args.out.rows;
+/// Adds the leaves of each root along the tree and calls visit(root, sum). sums: the caller's number of leaf
+/// 0, in shared memory; those of other leaves lie `stride` numbers apart.
+template <class Visit>
+__device__ inline void add_leaves(const DeviceWeight& weight, float* sums, int stride, const Visit& visit) {
   for (int r = 0; r < weight.root_count; ++r) {
-    float* const at = leaf_sums + weight.roots[r].x * kLeafNumbers + threadIdx.x;
+    float* const at = sums + weight.roots[r].x * stride;
     const int leaves = 1 << weight.roots[r].y;
     for (int half = 1; half < leaves; half *= 2)
       for (int leaf = 0; leaf < leaves; leaf += 2 * half)
-        at[leaf * kLeafNumbers] = at[leaf * kLeafNumbers] + at[(leaf + half) * kLeafNumbers];
-    if (args.gates)
-      store_gated(args, row, token, i, at[0]);
-    else
-      store(args, r, row, token, at[0]);
+        at[leaf * stride] = at[leaf * stride] + at[(leaf + half) * stride];
+    visit(r, at[0]);
   }
 }
 
-/// Of a single token (linear_one.cu), where its parts fit into shared memory: the same bits.
-bool fits_linear_one(const DeviceWeight& weight, std::size_t shared_bytes_at_most);
+/// What a lane has of kTiles tiles of tokens, in parts, of a unit's steps. at: its first of the unit.
+template <int kTiles>
+struct LoadedOperand {
+  static constexpr int kParts = kOperandParts;
+  const uint2* at[kTiles];
+  __device__ uint2 operator()(int step, int n, int part) const { return at[n][(step * kParts + part) * 32]; }
+};
+
+/// A block of a product of few tokens: `together` tile rows of the weight, whose warps share its leaves and
+/// read the same parts of tokens at about the same time.
+struct RowBlock {
+  int together;
+  __device__ int own() const { return static_cast<int>(threadIdx.x) / 32 % together; }
+  __device__ std::int64_t tile(int of_block) const { return std::int64_t{blockIdx.x} * together + of_block; }
+};
+
+/// The products of a block's rows and kTiles tiles of tokens, leaf by leaf. tiles: the weight's; parts: of
+/// every tile what the lane has of the weight's first step and part 0; block_sum(n, unit, j): of token
+/// tile_token(lane, j) of tile n. leaf_sums [tile row][leaf][tile of tokens][lane][4], shared: all there for
+/// all threads afterwards.
+template <DType kType, int kTiles, class BlockSum>
+__device__ inline void multiply_few(const DeviceWeight& weight, const unsigned char* tiles, RowBlock rows,
+                                    const uint2* const (&parts)[kTiles], const BlockSum& block_sum,
+                                    float* leaf_sums) {
+  using Unit = WeightUnit<kType>;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const std::int64_t tile = rows.tile(rows.own());
+  float* const own_sums = leaf_sums + rows.own() * weight.leaves * kTiles * kLeafNumbers + lane * 4;
+  const auto multiply = [&](float(&sums)[kTiles][4], const Unit& unit, int u) {
+    LoadedOperand<kTiles> operand;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+      operand.at[n] = parts[n] + std::int64_t{u} * (Unit::kTilesOfUnit * kOperandParts * 32);
+    unit.multiply(sums, operand, [&](int n, int j) { return block_sum(n, u, j); });
+  };
+  const auto end_leaf = [&](int leaf, const float(&sums)[kTiles][4]) {
+    for (int i = 0; i < kTiles * 4; ++i)
+      own_sums[(leaf * kTiles + i / 4) * kLeafNumbers + i % 4] = sums[i / 4][i % 4];
+  };
+  if (tile * 16 < weight.rows)
+    multiply_leaves<Unit, kTiles>(
+        weight, tiles + tile * weight.row_bytes, warp / rows.together, kFewWarps / rows.together, [] {},
+        multiply, end_leaf);
+  __syncthreads();
+}
+
+/// Adds the leaves of multiply_few() along the tree and stores the roots. Of the 8 kTiles tokens the first
+/// `count` are rows first, first + 1, ... of out.
+template <int kTiles>
+__device__ inline void add_few(const LinearArguments& args, RowBlock rows, float* leaf_sums,
+                               std::int64_t first, int count) {
+  const DeviceWeight& weight = args.weight;
+  const int numbers = kTiles * kLeafNumbers;  // of a tile row
+  for (int item = static_cast<int>(threadIdx.x); item < rows.together * numbers; item += 32 * kFewWarps) {
+    const int of_block = item / numbers, n = item % numbers / kLeafNumbers;
+    const int lane = item % kLeafNumbers / 4, i = item % 4;
+    const std::int64_t row = weight_row(weight, rows.tile(of_block), tile_row(lane, i));
+    const int place = n * 8 + tile_token(lane, i);
+    const std::int64_t token = place < count ? first + place : args.out.rows;
+    add_leaves(weight, leaf_sums + of_block * weight.leaves * numbers + item % numbers, numbers,
+               [&](int root, float sum) {
+                 if (args.gates)
+                   store_gated(args, row, token, i, sum);
+                 else
+                   store(args, root, row, token, sum);
+               });
+  }
+}
+
+/// How a block of a product with so many rows is made, and what it has of shared memory: as many tile rows
+/// together as keep all multiprocessors busy and leave room for several blocks. Errors: kUnavailable for more
+/// leaves than `most` bytes hold.
+struct FewShape {
+  RowBlock rows;
+  std::size_t shared_bytes = 0;
+  unsigned blocks = 0;
+};
+FewShape few_shape(const DeviceWeight& weight, int token_tiles, std::size_t most);
+
+/// Of a single token (linear_one.cu), where splits_inside() says so: the same bits.
 void linear_one(cudaStream_t stream, const LinearArguments& args, std::size_t shared_bytes_at_most);
 
 }  // namespace llm_tp

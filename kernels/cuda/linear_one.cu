@@ -28,6 +28,16 @@ struct OneToken {
   }
 };
 
+/// What a lane holds of a token's 16 columns, as operand b has it: c, c + 1, c + 8, c + 9. at: column c of
+/// the token; left: how many columns the leaf has from there on, zeros beyond.
+__device__ inline float4 load_step(const float* at, int left) {
+  if (left > 9 && reinterpret_cast<std::uintptr_t>(at) % sizeof(float2) == 0) {
+    const float2 low = *reinterpret_cast<const float2*>(at), high = *reinterpret_cast<const float2*>(at + 8);
+    return {low.x, low.y, high.x, high.y};
+  }
+  return {left > 0 ? at[0] : 0.0f, left > 1 ? at[1] : 0.0f, left > 8 ? at[8] : 0.0f, left > 9 ? at[9] : 0.0f};
+}
+
 /// Splits the token once a block, as operand b has it.
 template <int kSteps>
 __device__ inline void split_token(uint2* parts, const DeviceWeight& weight, const float* x) {
@@ -44,74 +54,41 @@ __device__ inline void split_token(uint2* parts, const DeviceWeight& weight, con
   }
 }
 
-/// The units of a run. Those of a whole one are asked for without branches between them.
-template <class Run, class Unit, int kRunUnits>
-__device__ inline void load_run(Unit (&units)[kRunUnits], const Run& run, const DeviceWeight& weight,
-                                const unsigned char* tiles, int lane) {
-  if (run.first + kRunUnits > run.end) return run.load(units, weight, tiles, lane);
-#pragma unroll
-  for (int i = 0; i < kRunUnits; ++i) units[i].load(weight, tiles, run.first + i, lane);
-}
-
-/// The product of 16 rows with a single token, whose parts all warps read: where every warp split what it
-/// loads, as linear_few_kernel does, they had no time left for memory. The same chains and trees, so the same
-/// bits.
+/// The product of 16 rows with a single token, whose parts all warps read: the same chains and trees as of
+/// few tokens, so the same bits.
 template <DType kType>
 __global__ void __launch_bounds__(32 * kFewWarps) linear_one_kernel(LinearArguments args) {
   using Unit = WeightUnit<kType>;
-  constexpr int kSteps = Unit::kTilesOfUnit, kRunUnits = Unit::kRunUnits;
-  using Run = UnitRun<Unit, kRunUnits>;
+  constexpr int kSteps = Unit::kTilesOfUnit;
   LLM_TP_DYNAMIC_SHARED(shared);
   const DeviceWeight& weight = args.weight;
   auto* const parts = reinterpret_cast<uint2*>(shared);
   auto* const leaf_sums = reinterpret_cast<float*>(shared + weight.step_count * kStepBytes);  // [leaf][row]
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const unsigned char* const tiles = weight.tiles + blockIdx.x * weight.row_bytes;
-  Unit units[kRunUnits], next_units[kRunUnits];
-  auto run = Run::of_leaf(weight, warp);
-  load_run(units, run, weight, tiles, lane);
-  split_token<kSteps>(parts, weight, args.operand.x.data);
-  __syncthreads();
-  float sums[1][4] = {};
-  while (run.leaf < weight.leaves) {
-    const Run next = run.next(weight);
-    load_run(next_units, next, weight, tiles, lane);
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) {
-      const int u = run.first + i;
-      if (u >= run.end) break;
-      units[i].multiply(sums, OneToken<kSteps>(parts + (u * 4 + lane % 4) * kSteps * kOperandParts),
-                        [&](int, int) { return args.operand.block_sums[u * 8]; });
-    }
-    if (next.leaf != run.leaf) {
-      if (lane % 4 == 0) {
-        leaf_sums[run.leaf * kTileRows + lane / 4] = sums[0][0];
-        leaf_sums[run.leaf * kTileRows + lane / 4 + 8] = sums[0][2];
-      }
-      for (int i = 0; i < 4; ++i) sums[0][i] = 0.0f;
-    }
-    run = next;
-#pragma unroll
-    for (int i = 0; i < kRunUnits; ++i) units[i] = next_units[i];
-  }
+  const auto multiply = [&](float(&sums)[1][4], const Unit& unit, int u) {
+    unit.multiply(sums, OneToken<kSteps>(parts + (u * 4 + lane % 4) * kSteps * kOperandParts),
+                  [&](int, int) { return args.operand.block_sums[u * 8]; });
+  };
+  const auto end_leaf = [&](int leaf, const float(&sums)[1][4]) {
+    if (lane % 4 != 0) return;
+    leaf_sums[leaf * kTileRows + lane / 4] = sums[0][0];
+    leaf_sums[leaf * kTileRows + lane / 4 + 8] = sums[0][2];
+  };
+  const auto begin = [&] {
+    split_token<kSteps>(parts, weight, args.operand.x.data);
+    __syncthreads();
+  };
+  multiply_leaves<Unit, 1>(weight, weight.tiles + blockIdx.x * weight.row_bytes, warp, kFewWarps, begin,
+                           multiply, end_leaf);
   __syncthreads();
   if (threadIdx.x >= kTileRows) return;
   const std::int64_t row = weight_row(weight, blockIdx.x, static_cast<int>(threadIdx.x));
-  for (int r = 0; r < weight.root_count; ++r) {
-    float* const at = leaf_sums + weight.roots[r].x * kTileRows + threadIdx.x;
-    const int leaves = 1 << weight.roots[r].y;
-    for (int half = 1; half < leaves; half *= 2)
-      for (int leaf = 0; leaf < leaves; leaf += 2 * half)
-        at[leaf * kTileRows] = at[leaf * kTileRows] + at[(leaf + half) * kTileRows];
-    if (!args.gates) {
-      store(args, r, row, 0, at[0]);
-      continue;
-    }
-    float sum = at[0];
+  add_leaves(weight, leaf_sums + threadIdx.x, kTileRows, [&](int root, float sum) {
+    if (!args.gates) return store(args, root, row, 0, sum);
     if (args.bias != nullptr && row < weight.rows) sum = sum + args.bias[row];
     const float up = __shfl_xor_sync(0xffffu, sum, 8);
     if (threadIdx.x < 8 && row < weight.rows) args.out.data[row] = gate_times(args.activation, sum, up);
-  }
+  });
 }
 
 std::size_t shared_bytes_of(const DeviceWeight& weight) {
@@ -121,8 +98,8 @@ std::size_t shared_bytes_of(const DeviceWeight& weight) {
 
 }  // namespace
 
-bool fits_linear_one(const DeviceWeight& weight, std::size_t shared_bytes_at_most) {
-  return shared_bytes_of(weight) <= shared_bytes_at_most;
+bool splits_inside(const DeviceWeight& weight, std::int64_t tokens, std::size_t shared_bytes_at_most) {
+  return tokens == 1 && shared_bytes_of(weight) <= shared_bytes_at_most;
 }
 
 void linear_one(cudaStream_t stream, const LinearArguments& args, std::size_t shared_bytes_at_most) {

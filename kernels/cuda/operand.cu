@@ -49,7 +49,6 @@ std::int32_t operand_tiles(std::int64_t tokens) {
   return static_cast<std::int32_t>((tokens + 8 * together - 1) / (8 * together) * together);
 }
 std::int64_t operand_bytes(const DeviceWeight& weight, std::int64_t tokens, std::int32_t part_count) {
-  if (tokens <= kFewTokens) return 0;
   return std::int64_t{operand_tiles(tokens)} * weight.step_count * part_count * 32 * 8;
 }
 std::int64_t block_sum_bytes(const DeviceWeight& weight, std::int64_t tokens) {

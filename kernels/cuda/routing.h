@@ -40,8 +40,8 @@ struct ExpertWeights {
 
 /// out [roots][S, rows]: for each pair of these experts linear(), or linear_gated() where `gate` says by
 /// what, of row tokens[pair] of the operand, or of row `pair` where tokens is null. Eight pairs at
-/// most are multiplied together, each as by linear() of few tokens, to the bit. The operand has block sums
-/// where the weight has minima, and no parts.
+/// most are multiplied together, each as by linear() of few tokens, to the bit. The operand has three
+/// parts.
 void multiply_experts(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, DeviceOperand operand,
                       const ExpertWeights& experts, const DeviceRouting& routing, std::int64_t tiles,
                       const std::int32_t* tokens, std::optional<Activation> gate,

@@ -39,7 +39,9 @@ ScratchSizes ScratchSizes::of(const ScratchRules& rules, const StepLimits& limit
   const std::int64_t pairs = std::min(limits.listed_rows, most_pairs);
   for (const DeviceWeight& weight : weights) {
     sizes.pipe = std::max(sizes.pipe, weight.row_bytes);  // a row of tiles is packed into one buffer
-    sizes.operand = std::max(sizes.operand, operand_bytes(weight, own_rows, rules.part_count));
+    const std::int64_t few = std::max(std::min<std::int64_t>(own_rows, kFewTokens), pairs);
+    sizes.operand = std::max({sizes.operand, operand_bytes(weight, own_rows, rules.part_count),
+                              operand_bytes(weight, few, kOperandParts)});
     sizes.block_sums = std::max(sizes.block_sums, block_sum_bytes(weight, std::max(own_rows, pairs)));
   }
   if (rules.library != nullptr && limits.rows > kLibraryTokens)

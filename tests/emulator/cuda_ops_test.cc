@@ -103,6 +103,32 @@ TEST_F(CudaOps, ATokensProductIsTheSameAloneAndAmongMany) {
   }
 }
 
+TEST_F(CudaOps, ATokensProductIsTheSameWhereBlocksHaveSeveralRowsOfTiles) {
+  struct Case {
+    std::int64_t rows;
+    int leaves;
+    DType dtype;
+  };
+  // Two and four rows of tiles a block, of which the last one has but one; more leaves than two tiles of
+  // tokens have room for.
+  for (const auto& [rows, leaves, dtype] :
+       {Case{4120, 4, DType::kQ4_1}, Case{8200, 2, DType::kBF16}, Case{20, 128, DType::kBF16}}) {
+    const RandomWeight weight(dtype, rows, {32 * leaves, 32, leaves}, 9);
+    const auto packed = weight.pack(cuda);
+    DeviceTensor x(cuda, random_floats(9 * 32 * leaves, 5), 9);
+    const auto product = [&](std::int64_t begin, std::int64_t end) {
+      DeviceTensor out(cuda, std::vector<float>(static_cast<std::size_t>((end - begin) * rows)), end - begin);
+      cuda.linear(out.view, x.view.row_range(begin, end), *packed, {});
+      return bits_of(out.take());
+    };
+    const auto all = product(0, 9);
+    for (const auto& [begin, end] : {std::pair{2, 3}, std::pair{8, 9}, std::pair{0, 8}})
+      EXPECT_EQ(product(begin, end),
+                std::vector<std::uint32_t>(all.begin() + begin * rows, all.begin() + end * rows))
+          << name_of(dtype) << " rows " << begin << " to " << end;
+  }
+}
+
 TEST_F(CudaOps, TheRootsOfAnyCutAddUpToTheSameBits) {
   // Seven leaves of 24 columns, as attention heads of 24: no multiple of a tile. Of 25: pairs of numbers lie
   // at odd places.
@@ -401,7 +427,7 @@ TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   // All ops of all kinds, so that this test stands alone.
   CudaBackend fast(0, 1, ManyTokensAs::kBf16);
   for (const DType dtype : kWeightTypes)
-    for (const std::int64_t tokens : {1, 2, 20})
+    for (const std::int64_t tokens : {1, 2, 9, 20})
       for (DeviceBackend* ops : {&cuda, &fast}) product(*ops, {dtype, 16, whole_cut(dtype, 64), 1}, tokens);
   DeviceTensor room(cuda, std::vector<float>(16 * 256 / 2), 16), numbers(cuda, std::vector<float>(256), 1);
   const std::vector<TokenId> tokens{0};

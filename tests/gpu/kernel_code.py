@@ -29,8 +29,8 @@ COUNTED = {
 COLUMNS = ["registers", "local", "shared", *COUNTED, "ahead"]
 # What a kernel is nothing without, by its name with arguments.
 WANTED = {
-    r"(linear_few|multiply_experts)_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)>": ["HMMA", "LDG128", "ahead", "BAR"],
-    r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)(,[12])?>": ["HMMA", "LDG128", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,[12])?>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
     r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
     r"attend_kernel<\d+,BF16,(rows|keys)>": ["HMMA", "LDSM", "LDGSTS", "EX2", "SHFL", "BAR"],
