@@ -93,6 +93,16 @@ void run_others(cudaStream_t stream) {
       run_some(other, [other] { return other->queue.empty(); });
 }
 
+/// What a query does: some tries, as opening and closing all device memory around one takes longer than the
+/// try.
+void run_tries(cudaStream_t stream, const std::function<bool()>& done) {
+  const DeviceTurn turn;
+  for (int tries = 0; tries < 32 && !done(); ++tries) {
+    run_some(stream, done);
+    if (!done()) run_others(stream);
+  }
+}
+
 /// Of what these bytes, those of arguments, may point to: structs are looked into.
 std::vector<std::uint64_t> memory_of(std::span<const std::byte> arguments) {
   std::vector<std::uint64_t> memory;
@@ -120,6 +130,7 @@ cudaError_t device_state() { return state; }
 
 void drain(cudaStream_t stream) {
   const auto empty = [stream] { return stream->queue.empty(); };
+  const DeviceTurn turn;  // one for all tries
   while (!empty()) {
     if (std::uncaught_exceptions() > 0) return stream->queue.clear();
     run_some(stream, empty);
@@ -197,8 +208,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   check_not_captured(stream, "cudaStreamQuery");
-  run_some(stream, [stream] { return stream->queue.empty(); });
-  if (!stream->queue.empty()) run_others(stream);
+  run_tries(stream, [stream] { return stream->queue.empty(); });
   if (state != cudaSuccess) return state;
   return stream->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
@@ -225,8 +235,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   const auto reached = [event] { return event->reached == nullptr || *event->reached; };
   if (!reached()) {
     check_not_captured(event->stream, "cudaEventQuery");
-    run_some(event->stream, reached);
-    if (!reached()) run_others(event->stream);
+    run_tries(event->stream, reached);
   }
   if (state != cudaSuccess) return state;
   return reached() ? cudaSuccess : cudaErrorNotReady;
