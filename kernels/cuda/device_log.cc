@@ -37,11 +37,19 @@ void DeviceLog::launches(const char* kernel) noexcept {
   last_ = kernel;
 }
 
+void DeviceLog::replays_step() noexcept {
+  launches("the kernels of a recorded step");
+  replays_ = true;
+}
+
 std::string DeviceLog::suspects() const {
   if (launched_ == 0) return "no kernel was on its way";
   if (launched_ == 1) return std::string("it may come from ") + last_ + ", the one kernel on its way";
   return "it may come from any of the " + std::to_string(launched_) + " kernels on their way, " + first_ +
-         " to " + last_ + "; CUDA_LAUNCH_BLOCKING=1 tells which";
+         " to " + last_ +
+         (replays_
+              ? ", or from a recorded step among them; --gpu-graphs off and CUDA_LAUNCH_BLOCKING=1 tell which"
+              : "; CUDA_LAUNCH_BLOCKING=1 tells which");
 }
 
 }  // namespace llm_tp

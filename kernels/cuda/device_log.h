@@ -18,8 +18,13 @@ class DeviceLog {
   void begin(int device, const std::string& name);
   /// Before a kernel is queued. `kernel` must last.
   void launches(const char* kernel) noexcept;
+  /// Before a recorded step is queued again, whose kernels count as one.
+  void replays_step() noexcept;
   /// The device has done all that was queued.
-  void is_idle() noexcept { launched_ = 0; }
+  void is_idle() noexcept {
+    launched_ = 0;
+    replays_ = false;
+  }
 
   /// Memory of the device was taken for `what`, or given back. After expect_no_more() the first is worth a
   /// warning.
@@ -45,6 +50,7 @@ class DeviceLog {
   std::string device_ = "no device";
   const char *first_ = "", *last_ = "";  // kernels since the device was idle
   std::int64_t launched_ = 0, times_taken_ = 0;
+  bool replays_ = false;  // a recorded step is among them
   MemoryUse in_use_;
   bool complete_ = false;
 };

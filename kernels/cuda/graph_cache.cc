@@ -36,7 +36,7 @@ void GraphCache::run(Key key, const std::function<void()>& body) {
                 " has no memory left for a graph: kernels are launched one by one from here on");
     return run(std::move(key), body);
   }
-  log.launches("the kernels of a recorded step");
+  log.replays_step();
   entry->graph.launch(stream_.get());
   ++figures_.replayed;
 }

@@ -278,6 +278,9 @@ def faults():
     texts = ("an illegal memory access", "kernels on their way, embed_kernel to ")
     ends("a kernel that fails", generate, 69, f"rank 0 on {host}: step 2: CUDA, device 0 (emulated GPU): ", *texts, EMULATED_FAULT=in_step_2)
     ends("a kernel of rank 1 that fails", on_rank_1, 69, f"rank 1 on {host}: step 2: CUDA, device 1 (emulated GPU): ", *texts)
+    ends("a kernel of a recorded step that fails", generate + ["--max-tokens", "12", "--gpu-graphs", "on"], 69,
+         f"rank 0 on {host}: step 5: CUDA, device 0 (emulated GPU): ", *texts, "or from a recorded step among them; --gpu-graphs off",
+         EMULATED_FAULT=f"prepare_heads_kernel,{6 * layers + 1}")
     ends("a launch that is refused", generate, 69, f"rank 0 on {host}: warm-up: CUDA, device 0 (emulated GPU): attend_kernel: ",
          EMULATED_FAULT="attend_kernel,0")
 
