@@ -26,6 +26,13 @@ void DeviceBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const He
   write_kv(cache, layer, k, v, batch);
 }
 
+void DeviceBackend::linear_heads(TensorView qkv, TensorView x, const PackedWeight& w, TensorView bias,
+                                 const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                                 const Batch& batch) {
+  linear(qkv, x, w, bias);
+  prepare_heads(qkv, heads, steps, cache, layer, batch);
+}
+
 void DeviceBackend::add_norm(const ResidualNorm& norm, TensorView x) {
   add(norm.h, x, norm.bias, norm.factor);
   rms_norm(norm.out, norm.h, norm.weight, norm.epsilon);

@@ -253,6 +253,10 @@ class DeviceBackend {
   /// of the keys and rope of both in place, then write_kv. The same bits in one pass where a device has one.
   virtual void prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
                              int layer, const Batch& batch);
+  /// linear() into qkv, then prepare_heads() of it. The same bits in one pass where a device has one.
+  virtual void linear_heads(TensorView qkv, TensorView x, const PackedWeight& w, TensorView bias,
+                            const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                            const Batch& batch);
   /// Causal attention with online softmax over the pages (Dao et al. 2022): out, q [T, query_heads *
   /// head_dim]. Keys are walked in blocks at fixed absolute positions and merged in order. The batch's own k,
   /// v are written before.

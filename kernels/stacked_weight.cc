@@ -25,4 +25,13 @@ void StackedWeight::linear_gated(DeviceBackend& ops, TensorView out, TensorView 
   ops.activate(out, gate_up, activation);
 }
 
+void StackedWeight::linear_heads(DeviceBackend& ops, TensorView qkv, TensorView x, TensorView bias,
+                                 const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                                 const Batch& batch) const {
+  if (pieces_.size() == 1)
+    return ops.linear_heads(qkv, x, *pieces_.front(), bias, heads, steps, cache, layer, batch);
+  linear(ops, qkv, x, bias);
+  ops.prepare_heads(qkv, heads, steps, cache, layer, batch);
+}
+
 }  // namespace llm_tp

@@ -19,6 +19,9 @@ class StackedWeight {
   /// out [T,C] of gate and up [2C,K], as DeviceBackend::linear_gated.
   void linear_gated(DeviceBackend& ops, TensorView out, TensorView gate_up, TensorView x, TensorView bias,
                     Activation activation) const;
+  /// qkv [T,N] and its heads, as DeviceBackend::linear_heads.
+  void linear_heads(DeviceBackend& ops, TensorView qkv, TensorView x, TensorView bias, const HeadMap& heads,
+                    const HeadSteps& steps, KvCache& cache, int layer, const Batch& batch) const;
 
  private:
   std::vector<std::unique_ptr<PackedWeight>> pieces_;

@@ -52,6 +52,7 @@ CudaBackend::CudaBackend(int device, int packing_threads, ManyTokensAs many_toke
   if (many_tokens == ManyTokensAs::kCublasLt)
     library_.emplace(stream_->get(), make_cublaslt_gemm(stream_->get()));
   shared_bytes_ = properties.sharedMemPerBlockOptin;
+  head_counts_ = CudaBackend::allocate(kMostCountedHeads * sizeof(std::uint32_t));
   description_ = "cuda " + std::string(properties.name) + ", device " + std::to_string(device);
 }
 CudaBackend::~CudaBackend() {
@@ -245,11 +246,10 @@ void CudaBackend::write_kv(KvCache& cache, int layer, TensorView k, TensorView v
   llm_tp::prepare_heads(stream_->get(), args, batch.rows());
 }
 
-void CudaBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
-                                int layer, const Batch& batch) {
+HeadArguments CudaBackend::heads_of(TensorView qkv, const HeadMap& heads, const HeadSteps& steps,
+                                    KvCache& cache, int layer, const Batch& batch) {
   const std::int64_t queries = heads.query_heads.size() * heads.head_dim,
                      keys = queries + heads.kv_heads.size() * heads.head_dim;
-  if (has_nothing(qkv)) return;
   HeadArguments args = heads_alone(qkv.column_range(0, queries), heads.head_dim);
   keep(args, cache, layer, qkv.column_range(queries, keys), qkv.column_range(keys, qkv.columns()), batch);
   args.parts[0].norm = vector_of(steps.query_norm, heads.head_dim);
@@ -259,7 +259,29 @@ void CudaBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const Head
     args.cos_sin = angles_of(steps.cos_sin, args, qkv.rows());
     args.parts[0].rotates = args.parts[1].rotates = true;
   }
-  llm_tp::prepare_heads(stream_->get(), args, qkv.rows());
+  return args;
+}
+
+void CudaBackend::prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
+                                int layer, const Batch& batch) {
+  if (has_nothing(qkv)) return;
+  llm_tp::prepare_heads(stream_->get(), heads_of(qkv, heads, steps, cache, layer, batch), qkv.rows());
+}
+
+void CudaBackend::linear_heads(TensorView qkv, TensorView x, const PackedWeight& w, TensorView bias,
+                               const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                               const Batch& batch) {
+  if (qkv.rows() > kFewTokens || heads.query_heads.size() + 2 * heads.kv_heads.size() > kMostCountedHeads)
+    return DeviceBackend::linear_heads(qkv, x, w, bias, heads, steps, cache, layer, batch);
+  LLM_TP_CHECK(x.columns() == w.spec().columns() && x.rows() == qkv.rows() &&
+                   qkv.columns() == w.spec().rows && w.roots().size() == 1,
+               "linear_heads: shapes");
+  if (has_nothing(qkv)) return;
+  const DeviceWeight& weight = own(w).device();
+  const HeadTail tail{heads_of(qkv, heads, steps, cache, layer, batch),
+                      reinterpret_cast<std::uint32_t*>(head_counts_.data())};
+  llm_tp::linear_heads(stream_->get(), rows_of(qkv), operand_of(x, weight), weight,
+                       vector_of(bias, w.spec().rows), tail, shared_bytes_);
 }
 
 void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
@@ -305,7 +327,7 @@ void CudaBackend::attend(TensorView out, TensorView q, const KvCache& cache, int
 
 MemoryUse CudaBackend::own_memory(std::span<const ModelNeeds> models) const {
   ScratchSizes scratch;
-  MemoryUse use;
+  MemoryUse use{std::int64_t{kMostCountedHeads} * std::int64_t{sizeof(std::uint32_t)}};
   if (library_) use.device += static_cast<std::int64_t>(StreamMemory::taken_for(kGemmWorkspaceBytes));
   std::vector<DeviceWeight> weights;
   std::int64_t most_pairs = 0;

@@ -66,6 +66,9 @@ class CudaBackend : public DeviceBackend {
   void write_kv(KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch) override;
   void prepare_heads(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
                      const Batch& batch) override;
+  void linear_heads(TensorView qkv, TensorView x, const PackedWeight& w, TensorView bias,
+                    const HeadMap& heads, const HeadSteps& steps, KvCache& cache, int layer,
+                    const Batch& batch) override;
   void attend(TensorView out, TensorView q, const KvCache& cache, int layer, const Batch& batch,
               const HeadMap& heads, const AttentionOptions& options) override;
   void silu_mul(TensorView out, TensorView gate_up) override;
@@ -109,6 +112,9 @@ class CudaBackend : public DeviceBackend {
   DeviceOperand operand_of(TensorView x, const DeviceWeight& weight);
   void multiply(DeviceRows out, std::int64_t root_stride, TensorView x, const PackedWeight& w,
                 const float* bias);
+  /// What prepare_heads() of these does.
+  HeadArguments heads_of(TensorView qkv, const HeadMap& heads, const HeadSteps& steps, KvCache& cache,
+                         int layer, const Batch& batch);
   /// Adds keys and values, [T, KV heads * head_dim] each, to what prepare_heads() is to do.
   void keep(HeadArguments& args, KvCache& cache, int layer, TensorView k, TensorView v, const Batch& batch);
 
@@ -122,6 +128,7 @@ class CudaBackend : public DeviceBackend {
   UploadPipe pipe_;
   PinnedMemory host_copy_;
   StreamMemory operand_, block_sums_, partial_sums_, partial_state_;
+  DeviceBuffer head_counts_;           // u32 [kMostCountedHeads]
   std::int64_t most_pairs_ = 0;        // of tokens and experts that are routed on the device
   std::vector<DeviceWeight> weights_;  // that were packed: what an operand may be for
   StepTable tokens_, row_numbers_, row_weights_, copies_;

@@ -25,6 +25,15 @@ struct HeadArguments {
   const std::int32_t* slots = nullptr;  // [T] in device memory: page * page_tokens + token in the page
 };
 
+/// What a product of queries, keys and values is followed by in the same launch: its last blocks prepare the
+/// heads, which are the weight's rows, part after part. counts [heads of all parts]: of blocks that have
+/// stored theirs; 0, and 0 again afterwards. null: nothing.
+struct HeadTail {
+  HeadArguments heads;
+  std::uint32_t* counts = nullptr;
+};
+constexpr int kMostCountedHeads = 1024;
+
 /// Rows of all parts that have heads are as many. Norm: the sum of squares has rms_norm's order. Rotation:
 /// the second product is rounded, the first fused.
 void prepare_heads(cudaStream_t stream, const HeadArguments& args, std::int64_t rows);

@@ -9,8 +9,9 @@
 namespace llm_tp {
 namespace {
 
-template <DType kType, int kTiles>
-__global__ void __launch_bounds__(32 * kFewWarps, 2) linear_few_kernel(LinearArguments args, RowBlock rows) {
+template <DType kType, int kTiles, After kAfter>
+__global__ void __launch_bounds__(32 * kFewWarps, 2)
+    linear_few_kernel(const __grid_constant__ LinearArguments args, RowBlock rows) {
   LLM_TP_DYNAMIC_SHARED(shared);
   auto* const leaf_sums = reinterpret_cast<float*>(shared);
   const DeviceWeight& weight = args.weight;
@@ -24,6 +25,11 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2) linear_few_kernel(LinearArg
   };
   multiply_few<kType, kTiles>(weight, weight.tiles, rows, parts, block_sum, leaf_sums);
   add_few<kTiles>(args, rows, leaf_sums, first_tile * 8, kTiles * 8);
+  if constexpr (kAfter == After::kHeads) {
+    const int of_block = rows.together * 16, first = static_cast<int>(blockIdx.x) * of_block;
+    finish_heads(args.tail, first, first + of_block, of_block, static_cast<int>(gridDim.y),
+                 static_cast<int>(args.out.rows));
+  }
 }
 
 /// As many as a large chip has multiprocessors.
@@ -147,7 +153,8 @@ __global__ void __launch_bounds__(256) linear_many_kernel(LinearArguments args) 
 template <DType kType, int kTiles>
 void launch_few(cudaStream_t stream, const LinearArguments& args, std::size_t most) {
   const FewShape shape = few_shape(args.weight, kTiles, most);
-  const auto kernel = linear_few_kernel<kType, kTiles>;
+  const auto kernel = args.tail.counts == nullptr ? linear_few_kernel<kType, kTiles, After::kNothing>
+                                                  : linear_few_kernel<kType, kTiles, After::kHeads>;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
              "cudaFuncSetAttribute");
@@ -215,6 +222,13 @@ void linear_gated(cudaStream_t stream, DeviceRows out, Activation activation, De
   LLM_TP_CHECK(weight.gated && weight.root_count == 1 && out.rows <= kFewTokens,
                "linear_gated: another weight, or many tokens");
   launch(stream, {weight, operand, out, 0, bias, true, activation}, shared_bytes_at_most);
+}
+
+void linear_heads(cudaStream_t stream, DeviceRows out, DeviceOperand operand, const DeviceWeight& weight,
+                  const float* bias, const HeadTail& tail, std::size_t shared_bytes_at_most) {
+  LLM_TP_CHECK(!weight.gated && weight.root_count == 1 && out.rows <= kFewTokens,
+               "linear_heads: another weight, or many tokens");
+  launch(stream, {weight, operand, out, 0, bias, false, {}, tail}, shared_bytes_at_most);
 }
 
 }  // namespace llm_tp

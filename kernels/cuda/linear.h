@@ -5,6 +5,7 @@
 
 #include "base/dtype.h"
 #include "kernels/activation.h"
+#include "kernels/cuda/heads.h"
 #include "kernels/cuda/ops.h"
 
 namespace llm_tp {
@@ -57,6 +58,11 @@ void linear(cudaStream_t stream, DeviceRows out, std::int64_t root_stride, Devic
 /// kFewTokens tokens.
 void linear_gated(cudaStream_t stream, DeviceRows out, Activation activation, DeviceOperand operand,
                   const DeviceWeight& weight, const float* bias, std::size_t shared_bytes_at_most);
+
+/// linear() of queries, keys and values, then prepare_heads() of what it made: one launch, for a weight of
+/// one root and up to kFewTokens tokens.
+void linear_heads(cudaStream_t stream, DeviceRows out, DeviceOperand operand, const DeviceWeight& weight,
+                  const float* bias, const HeadTail& tail, std::size_t shared_bytes_at_most);
 
 /// out row t = row tokens[t] - first_row of the table, or zeros where it has no such row.
 void embed(cudaStream_t stream, DeviceRows out, const std::int32_t* tokens, std::int32_t first_row,

@@ -1,9 +1,14 @@
 #pragma once
 // Products of few tokens: what a block does, for kernels of one weight and of many.
 #include "kernels/cuda/gate.cuh"
+#include "kernels/cuda/heads.cuh"
 #include "kernels/cuda/weight_unit.cuh"
 
 namespace llm_tp {
+
+/// What a product of few tokens goes on with in the same launch. Kernels of their own: registers for the
+/// heads would cost the others a block a multiprocessor.
+enum class After { kNothing, kHeads };
 
 struct LinearArguments {
   DeviceWeight weight;
@@ -13,6 +18,7 @@ struct LinearArguments {
   const float* bias;
   bool gates = false;  // out is act(gate) * up; of few tokens alone
   Activation activation = Activation::kSilu;
+  HeadTail tail = {};  // of After::kHeads
 };
 
 /// What lane `lane` holds of a product of 16 rows and 8 tokens, number i: row and token inside the tile.

@@ -56,8 +56,9 @@ __device__ inline void split_token(uint2* parts, const DeviceWeight& weight, con
 
 /// The product of 16 rows with a single token, whose parts all warps read: the same chains and trees as of
 /// few tokens, so the same bits.
-template <DType kType>
-__global__ void __launch_bounds__(32 * kFewWarps) linear_one_kernel(LinearArguments args) {
+template <DType kType, After kAfter>
+__global__ void __launch_bounds__(32 * kFewWarps)
+    linear_one_kernel(const __grid_constant__ LinearArguments args) {
   using Unit = WeightUnit<kType>;
   constexpr int kSteps = Unit::kTilesOfUnit;
   LLM_TP_DYNAMIC_SHARED(shared);
@@ -81,14 +82,19 @@ __global__ void __launch_bounds__(32 * kFewWarps) linear_one_kernel(LinearArgume
   multiply_leaves<Unit, 1>(weight, weight.tiles + blockIdx.x * weight.row_bytes, warp, kFewWarps, begin,
                            multiply, end_leaf);
   __syncthreads();
-  if (threadIdx.x >= kTileRows) return;
-  const std::int64_t row = weight_row(weight, blockIdx.x, static_cast<int>(threadIdx.x));
-  add_leaves(weight, leaf_sums + threadIdx.x, kTileRows, [&](int root, float sum) {
-    if (!args.gates) return store(args, root, row, 0, sum);
-    if (args.bias != nullptr && row < weight.rows) sum = sum + args.bias[row];
-    const float up = __shfl_xor_sync(0xffffu, sum, 8);
-    if (threadIdx.x < 8 && row < weight.rows) args.out.data[row] = gate_times(args.activation, sum, up);
-  });
+  if (threadIdx.x < kTileRows) {
+    const std::int64_t row = weight_row(weight, blockIdx.x, static_cast<int>(threadIdx.x));
+    add_leaves(weight, leaf_sums + threadIdx.x, kTileRows, [&](int root, float sum) {
+      if (!args.gates) return store(args, root, row, 0, sum);
+      if (args.bias != nullptr && row < weight.rows) sum = sum + args.bias[row];
+      const float up = __shfl_xor_sync(0xffffu, sum, 8);
+      if (threadIdx.x < 8 && row < weight.rows) args.out.data[row] = gate_times(args.activation, sum, up);
+    });
+  }
+  if constexpr (kAfter == After::kHeads) {
+    const int first = static_cast<int>(blockIdx.x) * kTileRows;
+    finish_heads(args.tail, first, first + kTileRows, kTileRows, 1, 1);
+  }
 }
 
 std::size_t shared_bytes_of(const DeviceWeight& weight) {
@@ -104,7 +110,8 @@ bool splits_inside(const DeviceWeight& weight, std::int64_t tokens, std::size_t 
 
 void linear_one(cudaStream_t stream, const LinearArguments& args, std::size_t shared_bytes_at_most) {
   for_weight_type(args.weight.dtype, [&]<DType kType>() {
-    const auto kernel = linear_one_kernel<kType>;
+    const auto kernel = args.tail.counts == nullptr ? linear_one_kernel<kType, After::kNothing>
+                                                    : linear_one_kernel<kType, After::kHeads>;
     check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shared_bytes_at_most)),

@@ -45,14 +45,20 @@ PartOutput Attention::forward(const StepContext& step, TensorView x) const {
   const TensorView attended = TensorView::matrix(step.workspace.attended.floats(), rows, q_columns);
   const TensorView q = qkv.column_range(0, q_columns),
                    k = qkv.column_range(q_columns, q_columns + kv_columns);
-  weights_->qkv.linear(step.ops, qkv, x, vector_of(weights_->qkv_bias, columns));
-  if (step.adapters.any())
-    step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::qkv, qkv, x);
-  if (norm_ == QueryKeyNorm::kWhole)
-    whole_norm_.forward(step, q, k, vector_of(weights_->query_norm, q_columns),
-                        vector_of(weights_->key_norm, kv_columns));
+  const TensorView bias = vector_of(weights_->qkv_bias, columns);
   const KvStep& kv = step.kv[static_cast<std::size_t>(place_.group)];
-  step.ops.prepare_heads(qkv, heads_, head_steps(step), *kv.cache, place_.layer, kv.batch);
+  if (step.adapters.any() || norm_ == QueryKeyNorm::kWhole) {
+    weights_->qkv.linear(step.ops, qkv, x, bias);
+    if (step.adapters.any())
+      step.adapters.set->add_whole(step.adapters.rows, layer_, &LayerAdapter::qkv, qkv, x);
+    if (norm_ == QueryKeyNorm::kWhole)
+      whole_norm_.forward(step, q, k, vector_of(weights_->query_norm, q_columns),
+                          vector_of(weights_->key_norm, kv_columns));
+    step.ops.prepare_heads(qkv, heads_, head_steps(step), *kv.cache, place_.layer, kv.batch);
+  } else {
+    weights_->qkv.linear_heads(step.ops, qkv, x, bias, heads_, head_steps(step), *kv.cache, place_.layer,
+                               kv.batch);
+  }
   step.ops.attend(attended, q, *kv.cache, place_.layer, kv.batch, heads_, options_);
 
   const TensorView roots = stack_of_roots(step, *weights_->output, rows);

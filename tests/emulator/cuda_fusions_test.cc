@@ -79,6 +79,66 @@ TEST(CudaFusions, HeadsArePreparedInOnePassAsStepByStep) {
     }
 }
 
+/// Queries, keys and values of tokens by a weight, their heads, and attention to them.
+struct QkvCase {
+  HeadsCase heads_case;
+  DType weight = DType::kBF16;
+  std::int32_t tokens = 1;
+  bool biased = false;
+
+  std::vector<float> run(CudaBackend& ops, Call call, int times) const {
+    const HeadMap& heads = heads_case.heads;
+    const std::int64_t queries = heads.query_heads.size() * heads.head_dim,
+                       columns = queries + 2 * heads.kv_heads.size() * heads.head_dim;
+    const RandomWeight weights(weight, columns, LeafCut::whole(96, 32), 9);
+    const auto packed = weights.pack(ops);
+    DeviceTensor x(ops, random_floats(tokens * 96, 1, 2.0f), tokens), bias(ops, random_floats(columns, 2), 1),
+        qkv(ops, std::vector<float>(static_cast<std::size_t>(tokens * columns)), tokens),
+        query_norm(ops, random_floats(heads.head_dim, 3), 1),
+        key_norm(ops, random_floats(heads.head_dim, 4), 1),
+        angles(ops, random_floats(tokens * std::max<std::int64_t>(heads_case.rotary, 1), 5), tokens),
+        out(ops, std::vector<float>(static_cast<std::size_t>(tokens * queries)), tokens);
+    const auto cache = ops.make_kv_cache(
+        {2, static_cast<int>(heads.kv_heads.size()), heads.head_dim, 4, 16, heads_case.dtype});
+    const std::vector<TokenId> ids(static_cast<std::size_t>(tokens));
+    const std::vector<PageId> pages{2, 1};
+    const BatchSlice slice{0, tokens, 9, pages};
+    const Batch batch{ids, {}, {&slice, 1}};
+    HeadSteps steps;
+    if (heads_case.norms) steps = {query_norm.vector(), key_norm.vector(), 1e-5f};
+    if (heads_case.rotary > 0) steps.cos_sin = angles.view;
+    const TensorView added = biased ? bias.vector() : TensorView{};
+    for (int i = 0; i < times; ++i)
+      if (call == Call::kFused)
+        ops.linear_heads(qkv.view, x.view, *packed, added, heads, steps, *cache, 1, batch);
+      else
+        ops.DeviceBackend::linear_heads(qkv.view, x.view, *packed, added, heads, steps, *cache, 1, batch);
+    std::vector<float> result = qkv.take();
+    ops.attend(out.view, qkv.view.column_range(0, queries), *cache, 1, batch, heads, {0.25f, tokens});
+    const std::vector<float> attended = out.take();
+    result.insert(result.end(), attended.begin(), attended.end());
+    return result;
+  }
+};
+
+// Heads inside a block's 16 rows, of several blocks, over the edges of blocks; one token, few, more than
+// eight.
+TEST(CudaFusions, ProductsOfQueriesKeysAndValuesGoOnWithTheirHeads) {
+  CudaBackend cuda(0, 1);
+  for (const std::int32_t tokens : {1, 3, 16})
+    for (const HeadsCase& c : {HeadsCase{{{0, 6}, {0, 2}, 3, 8}, 8, true, DType::kF16},
+                               HeadsCase{{{2, 7}, {0, 3}, 3, 40}, 24, true, DType::kBF16},
+                               HeadsCase{{{0, 1}, {0, 1}, 1, 128}, 128, false, DType::kInt8},
+                               HeadsCase{{{0, 4}, {0, 1}, 4, 72}, 0, true, DType::kE4M3},
+                               HeadsCase{{{0, 2}, {0, 2}, 1, 256}, 256, true, DType::kF32}})
+      for (const DType weight : {DType::kBF16, DType::kQ8_0}) {
+        const QkvCase qkv{c, weight, tokens, c.norms};
+        // Twice: what the first counted is 0 again.
+        EXPECT_EQ(bits_of(qkv.run(cuda, Call::kFused, 2)), bits_of(qkv.run(cuda, Call::kComposed, 1)))
+            << tokens << " tokens, " << name_of(weight) << ", head_dim " << c.heads.head_dim;
+      }
+}
+
 TEST(CudaFusions, ARankWithoutHeadsPreparesNothing) {
   CudaBackend cuda(0, 1);
   const auto cache = cuda.make_kv_cache({1, 0, 16, 4, 16, DType::kF16});

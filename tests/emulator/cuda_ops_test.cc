@@ -423,12 +423,29 @@ TEST_F(CudaOps, NothingOfAStepIsNoWork) {
 }
 
 #ifndef LLM_TP_REAL_GPU
+/// A head each of queries, keys and values.
+void multiply_with_heads(CudaBackend& cuda, DType dtype, std::int32_t tokens) {
+  const LeafCut cut = whole_cut(dtype, 64);
+  const auto weight = RandomWeight(dtype, 24, cut, 1).pack(cuda);
+  DeviceTensor x(cuda, random_floats(tokens * cut.columns, 1), tokens),
+      qkv(cuda, std::vector<float>(static_cast<std::size_t>(tokens) * 24), tokens);
+  const auto cache = cuda.make_kv_cache({1, 1, 8, 2, 16, DType::kF16});
+  const std::vector<TokenId> ids(static_cast<std::size_t>(tokens));
+  const std::vector<PageId> pages{0};
+  const BatchSlice slice{0, tokens, 0, pages};
+  cuda.linear_heads(qkv.view, x.view, *weight, {}, {{0, 1}, {0, 1}, 1, 8}, {}, *cache, 0,
+                    {ids, {}, {&slice, 1}});
+  cuda.synchronize();
+}
+
 TEST_F(CudaOps, EveryInstantiationOfEveryKernelOfTheSourcesIsLaunched) {
   // All ops of all kinds, so that this test stands alone.
   CudaBackend fast(0, 1, ManyTokensAs::kBf16);
   for (const DType dtype : kWeightTypes)
     for (const std::int64_t tokens : {1, 2, 9, 20})
       for (DeviceBackend* ops : {&cuda, &fast}) product(*ops, {dtype, 16, whole_cut(dtype, 64), 1}, tokens);
+  for (const DType dtype : kWeightTypes)
+    for (const std::int32_t tokens : {1, 2, 9}) multiply_with_heads(cuda, dtype, tokens);
   DeviceTensor room(cuda, std::vector<float>(16 * 256 / 2), 16), numbers(cuda, std::vector<float>(256), 1);
   const std::vector<TokenId> tokens{0};
   for (const DType dtype : kWeightTypes) {

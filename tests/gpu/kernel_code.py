@@ -29,15 +29,15 @@ COUNTED = {
 COLUMNS = ["registers", "local", "shared", *COUNTED, "ahead"]
 # What a kernel is nothing without, by its name with arguments.
 WANTED = {
-    r"(linear_few|multiply_experts)_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)(,[12])?>": ["HMMA", "LDG128", "ahead", "BAR"],
-    r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,[12])?>": ["HMMA", "LDG64", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)(,[12])?(,heads)?>": ["HMMA", "LDG128", "ahead", "BAR"],
+    r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,[12])?(,heads)?>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
     r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
     r"attend_kernel<\d+,BF16,(rows|keys)>": ["HMMA", "LDSM", "LDGSTS", "EX2", "SHFL", "BAR"],
     r"attend_kernel<\d+,(F32|F16),(rows|keys)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"attend_kernel<\d+,(Int8|E4M3),(rows|keys)>": ["HMMA", "LDSM", "LDG64", "EX2", "SHFL", "BAR"],
-    r"linear_one_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)>": ["HMMA", "LDG128", "ahead", "BAR"],
-    r"linear_one_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)>": ["HMMA", "LDG64", "ahead", "BAR"],
+    r"linear_one_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)(,heads)?>": ["HMMA", "LDG128", "ahead", "BAR"],
+    r"linear_one_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,heads)?>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"copy_pages_kernel": ["LDG128", "STG128"],
     r"merge_chunks_kernel": ["EX2"],
     r"(rms_norm|add_norm|head_squares|prepare_heads|score_runs|route)_kernel": ["SHFL"],
@@ -46,7 +46,7 @@ WANTED = {
 }
 # Local memory that is known, at most so many bytes a thread. Where warps divide rows, a thread has two sets of sums: of heads of 256
 # they are more than there are registers, of 128 nearly as many; addresses that the loop over tiles could compute anew are kept there.
-KNOWN_LOCAL = {r"attend_kernel<256,\w+,rows>": 600, r"attend_kernel<128,\w+,rows>": 128, r"attend_kernel<\d+,\w+,keys>": 64}
+KNOWN_LOCAL = {r"linear_one_kernel<\w+,heads>": 8, r"attend_kernel<256,\w+,rows>": 600, r"attend_kernel<128,\w+,rows>": 128, r"attend_kernel<\d+,\w+,keys>": 64}
 
 
 def find_cuobjdump(build):
@@ -65,6 +65,7 @@ def kernel_name(mangled, dtypes):
     text = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout
     text = re.sub(r"\(\w+::DType\)(\d+)", lambda number: re.sub(r"Q(\d)(\d)", r"Q\1_\2", dtypes[int(number[1])]), text)
     text = re.sub(r"\(\w+::Divided\)([01])", lambda number: ("rows", "keys")[int(number[1])], text)
+    text = re.sub(r", \(\w+::After\)([01])", lambda number: ("", ", heads")[int(number[1])], text)
     return re.search(r"(\w+_kernel(?:<[^<>]*>)?)\(", text.replace("(int)", "").replace(", ", ","))[1]
 
 
