@@ -101,10 +101,10 @@ __device__ inline void prepare_head(const HeadArguments& args, int head, int row
 
 /// The end of a block of a product that stored rows [first_row, end_row) of the weight, which are heads, of
 /// all its tokens: where no block has rows of a head left to store, this one prepares it. All threads call
-/// it. row_blocks: rows of a block; token_blocks: blocks of the same rows.
+/// it. row_blocks: rows of a block; token_blocks: blocks of the same rows; is_last: a word of shared memory
+/// that is no longer needed.
 __device__ inline void finish_heads(const HeadTail& tail, int first_row, int end_row, int row_blocks,
-                                    int token_blocks, int tokens) {
-  LLM_TP_SHARED(int, is_last, [1]);
+                                    int token_blocks, int tokens, int* is_last) {
   const int dim = tail.heads.head_dim, heads = heads_of(tail.heads);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   for (int head = first_row / dim; head < heads && head * dim < end_row; ++head) {
@@ -112,10 +112,10 @@ __device__ inline void finish_heads(const HeadTail& tail, int first_row, int end
     if (threadIdx.x == 0) {
       const int blocks = ((head + 1) * dim - 1) / row_blocks - head * dim / row_blocks + 1;
       const auto most = static_cast<std::uint32_t>(blocks * token_blocks - 1);
-      is_last[0] = count_up(tail.counts + head, most) == most ? 1 : 0;
+      *is_last = count_up(tail.counts + head, most) == most ? 1 : 0;
     }
     __syncthreads();
-    if (is_last[0] == 0) continue;
+    if (*is_last == 0) continue;
     for (int row = warp; row < tokens; row += static_cast<int>(blockDim.x) / 32)
       prepare_head(tail.heads, head, row, lane);
   }

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(32 * kFewWarps, 2)
   if constexpr (kAfter == After::kHeads) {
     const int of_block = rows.together * 16, first = static_cast<int>(blockIdx.x) * of_block;
     finish_heads(args.tail, first, first + of_block, of_block, static_cast<int>(gridDim.y),
-                 static_cast<int>(args.out.rows));
+                 static_cast<int>(args.out.rows), reinterpret_cast<int*>(shared));
   }
 }
 

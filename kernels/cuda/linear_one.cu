@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(32 * kFewWarps)
   }
   if constexpr (kAfter == After::kHeads) {
     const int first = static_cast<int>(blockIdx.x) * kTileRows;
-    finish_heads(args.tail, first, first + kTileRows, kTileRows, 1, 1);
+    finish_heads(args.tail, first, first + kTileRows, kTileRows, 1, 1, reinterpret_cast<int*>(shared));
   }
 }
 
