@@ -2,14 +2,15 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -59,11 +60,9 @@ class MpiWorld {
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call);
       if (done != 0) return;
     }
-    using Clock = std::chrono::steady_clock;
     const Clock::time_point asleep_from = Clock::now() + std::chrono::milliseconds(3);
     auto nap = std::chrono::microseconds(50);
     Patience patience(may_be_silent ? std::chrono::milliseconds(0) : limit_);
-    Clock::time_point next_look = asleep_from + kLookEvery;
     while (true) {
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call);
       if (done != 0) return;
@@ -80,9 +79,10 @@ class MpiWorld {
                 "; it hangs, is stopped, or the network is cut; look at the hosts, then start the job "
                 "again, or raise rank_timeout");
       }
-      if (Clock::now() >= next_look) {
-        throw_if_any_died(call);
-        next_look = Clock::now() + kLookEvery;
+      if (const auto dead = look_for_the_dead()) {
+        check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), call);
+        if (done != 0) return;  // its last message, for which it needed to stay no longer
+        end_because_of(*dead, call);
       }
       // An idle rank: MPI has no call that sleeps until a message comes.
       std::this_thread::sleep_for(nap);
@@ -90,46 +90,68 @@ class MpiWorld {
     }
   }
 
-  /// Returns at once, unless a rank of this host died.
+  /// Returns at once, unless a rank of this host died. Looks every kLookEvery, however often it is called.
   void throw_if_any_died(const char* call) {
-    for (const auto& [other, pid] : neighbours_) {
-      if (process_lives(pid)) continue;
-      // One that ended in an error is ending the group with the code of the cause, which must win over ours;
-      // so must the launcher's word on how it died.
-      std::this_thread::sleep_for(kTimeToEndTheGroup);
-      failed_ = true;
-      throw LostRankError("rank " + std::to_string(other) + " (pid " + std::to_string(pid) + ", host " +
-                          hosts_[static_cast<std::size_t>(other)] + ") died while rank " +
-                          std::to_string(rank) + " waited for it in " + call +
-                          "; see what it said last, then start the job again");
-    }
+    if (const auto dead = look_for_the_dead()) end_because_of(*dead, call);
   }
 
   MPI_Comm comm = MPI_COMM_NULL;
   int rank = 0, size = 1;
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Neighbour {
+    std::int64_t rank, pid, process_names;  // of the namespace in which the pid means the process
+  };
+
   static constexpr auto kLookEvery = std::chrono::milliseconds(100);
   static constexpr auto kTimeToEndTheGroup = std::chrono::milliseconds(500);
 
-  /// Those ranks that share memory with this one, where their processes can be seen from here.
+  /// One that has ended; then the time has passed in which one that ended in an error ends the group with the
+  /// code of the cause, which must win over ours, as must the launcher's word on how it died.
+  std::optional<Neighbour> look_for_the_dead() {
+    if (Clock::now() < next_look_) return std::nullopt;
+    next_look_ = Clock::now() + kLookEvery;
+    const auto dead = std::find_if(neighbours_.begin(), neighbours_.end(), [](const Neighbour& other) {
+      return !process_lives(static_cast<int>(other.pid));
+    });
+    if (dead == neighbours_.end()) return std::nullopt;
+    std::this_thread::sleep_for(kTimeToEndTheGroup);
+    return *dead;
+  }
+  [[noreturn]] void end_because_of(const Neighbour& dead, const char* call) {
+    failed_ = true;
+    throw LostRankError("rank " + std::to_string(dead.rank) + " (pid " + std::to_string(dead.pid) +
+                        ", host " + hosts_[static_cast<std::size_t>(dead.rank)] + ") died while rank " +
+                        std::to_string(rank) + " waited for it in " + call +
+                        "; see what it said last, then start the job again");
+  }
+
+  /// Those ranks that share memory with this one, where their processes can be seen from here: containers of
+  /// one host may each count their own.
   void find_neighbours() {
     MPI_Comm host = MPI_COMM_NULL;
     check(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
     int count = 0;
     MPI_Comm_size(host, &count);
-    const std::array<int, 2> mine{rank, getpid()};
-    std::vector<std::array<int, 2>> all(static_cast<std::size_t>(count));
-    check(MPI_Allgather(mine.data(), 2, MPI_INT, all.data(), 2, MPI_INT, host), "MPI_Allgather");
+    struct stat names {};
+    if (stat("/proc/self/ns/pid", &names) != 0) names.st_ino = 0;
+    const Neighbour mine{rank, getpid(), static_cast<std::int64_t>(names.st_ino)};
+    std::vector<Neighbour> all(static_cast<std::size_t>(count));
+    check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, host),
+          "MPI_Allgather");
     MPI_Comm_free(&host);
-    for (const auto& [other, pid] : all)
-      if (other != rank && process_lives(pid)) neighbours_.emplace_back(other, pid);
+    for (const Neighbour& other : all)
+      if (other.rank != rank && other.process_names == mine.process_names &&
+          process_lives(static_cast<int>(other.pid)))
+        neighbours_.push_back(other);
   }
 
   int spins_;
   std::chrono::milliseconds limit_;
   std::vector<std::string> hosts_;
-  std::vector<std::pair<int, int>> neighbours_;  // rank and process
+  std::vector<Neighbour> neighbours_;
+  Clock::time_point next_look_ = Clock::now() + kLookEvery;
   bool failed_ = false;
 };
 

@@ -62,6 +62,8 @@ class AttentionBlock {
   static constexpr int kGroupsAtOnce = kOwnGroups < 2 ? 1 : 2, kPairsAtOnce = kOwnPairs < 2 ? 1 : 2;
   static constexpr int kQueryParts = Layout::kQueryParts, kKvParts = Layout::kKvParts;
   static constexpr int kRow = Layout::kRow;
+  static constexpr float kAbove = Layout::kF16 ? 15.0f : 0.0f;
+  static constexpr int kPairsOfLane = (kDim + 63) / 64;  // of a query, neighbours
   static_assert(kOwnPairs == 1 || kDividesRows || Layout::kPairs % kAttentionWarps == 0);
 
   /// Of the lane's two rows, eight apart: states, and sums of values of a pair of eight columns each.
@@ -117,16 +119,59 @@ class AttentionBlock {
     for (int r = warp_; r < block_rows_; r += kAttentionWarps) {
       const int query = item_.first_query + r;
       const float* const from = exists(query) ? args_.q.data + head_of(query, args_.q.stride) : nullptr;
+      float numbers[kPairsOfLane][2];
 #pragma unroll
-      for (int d = 2 * lane_; d < kDim; d += 64) {
+      for (int i = 0; i < kPairsOfLane; ++i)
+        for (int j = 0; j < 2; ++j) {
+          const int d = 2 * lane_ + 64 * i + j;
+          numbers[i][j] = from != nullptr && d < dim ? from[d] : 0.0f;
+        }
+      if constexpr (Layout::kF16) bring_into_range(numbers, r);
+#pragma unroll
+      for (int i = 0; i < kPairsOfLane; ++i) {
         std::uint32_t parts[kQueryParts];
-        split_pair(from != nullptr && d < dim ? from[d] : 0.0f,
-                   from != nullptr && d + 1 < dim ? from[d + 1] : 0.0f, parts);
+        split(numbers[i][0], numbers[i][1], parts);
+        const int d = 2 * lane_ + 64 * i;
+        if (d >= kDim) break;
 #pragma unroll
         for (int p = 0; p < kQueryParts; ++p)
           *reinterpret_cast<std::uint32_t*>(queries() + (p * block_rows_ + r) * kRow + d) = parts[p];
       }
     }
+  }
+  /// By a power of two, so that the row's largest is 2^10 to 2^11; scores are to be multiplied by its
+  /// inverse.
+  __device__ void bring_into_range(float (&numbers)[kPairsOfLane][2], int row) {
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kPairsOfLane; ++i)
+      largest = fmaxf(largest, fmaxf(fabsf(numbers[i][0]), fabsf(numbers[i][1])));
+    for (int distance = 16; distance > 0; distance /= 2)
+      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, distance));
+    std::uint32_t bits;
+    memcpy(&bits, &largest, 4);
+    const std::uint32_t exponent = bits >> 23 < 12 ? 12 : bits >> 23;
+    const std::uint32_t up = (264 - exponent) << 23, down = (exponent - 10) << 23;
+    float factor, inverse;
+    memcpy(&factor, &up, 4);
+    memcpy(&inverse, &down, 4);
+#pragma unroll
+    for (int i = 0; i < kPairsOfLane; ++i)
+      for (int j = 0; j < 2; ++j) numbers[i][j] = numbers[i][j] * factor;
+    if (lane_ == 0) shared<float>(Layout::kFactors)[row] = inverse;
+  }
+  /// Of queries and of weights.
+  __device__ static void split(float low, float high, std::uint32_t (&parts)[kQueryParts]) {
+    if constexpr (Layout::kF16)
+      split_f16(low, high, parts);
+    else
+      split_pair(low, high, parts);
+  }
+  __device__ static void multiply(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    if constexpr (Layout::kF16)
+      mma_f16(d, a, b);
+    else
+      mma_bf16(d, a, b);
   }
 
   /// The tile's keys were asked for; another tile follows, or not.
@@ -137,7 +182,7 @@ class AttentionBlock {
     const bool has_sums = kDividesRows ? sees : pair_of(0) < Layout::kPairs;
     Scores scores;
     Weights weights;
-    float largest[2], before[2], sums[2];
+    float largest[2] = {kNone, kNone}, before[2], sums[2];
     tiles_.finish_keys();
     __syncthreads();
     tiles_.start_values();
@@ -190,8 +235,8 @@ class AttentionBlock {
 #pragma unroll
             for (int g = 0; g < kGroupsAtOnce; ++g) {
               const std::uint32_t low[2] = {k[g][0], k[g][1]}, high[2] = {k[g][2], k[g][3]};
-              mma_bf16(scores[first + g][0], q[qp], low);
-              mma_bf16(scores[first + g][1], q[qp], high);
+              multiply(scores[first + g][0], q[qp], low);
+              multiply(scores[first + g][1], q[qp], high);
             }
         }
     }
@@ -208,8 +253,12 @@ class AttentionBlock {
   }
   /// Scores become exponents of 2, -infinity where a row does not see a key.
   __device__ void scale(Scores& scores, int first_key) const {
-    for_each_score(scores, [&](float& score, int, int key) {
-      score = (kHasScales ? score * scales_of(0)[key] : score) * args_.scale;
+    float factors[2] = {args_.scale, args_.scale};
+    if constexpr (Layout::kF16)
+      for (int i = 0; i < 2; ++i)
+        factors[i] = shared<float>(Layout::kFactors)[first_row_ + lane_ / 4 + 8 * i] * args_.scale;
+    for_each_score(scores, [&](float& score, int row, int key) {
+      score = (kHasScales ? score * scales_of(0)[key] : score) * factors[row];
     });
     if (args_.cap_log2 > 0.0f)
       for_each_score(scores, [&](float& score, int, int) { score = capped(score, args_.cap_log2); });
@@ -248,12 +297,14 @@ class AttentionBlock {
     }
   }
 
-  /// What was summed so far is to be scaled by `before`.
+  /// What was summed so far is to be scaled by `before`. With kAbove, `largest` of a state is less than the
+  /// largest score by so much: f16 has no smaller numbers than 2^-24, and weights that reach 2^15 use them
+  /// all.
   __device__ void advance(const float (&largest)[2], float (&before)[2]) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       float& so_far = chunk_.state[i].largest;
-      const float now = fmaxf(so_far, largest[i]);
+      const float now = fmaxf(so_far, largest[i] - kAbove);
       before[i] = fast_exp2(so_far - base_of(now));
       so_far = now;
     }
@@ -281,10 +332,10 @@ class AttentionBlock {
           if constexpr (kHasScales)
             for (int key = 0; key < 2; ++key) pair[key] = pair[key] * scales_of(1)[key_of(g, half) + key];
           std::uint32_t parts[kQueryParts];
-          if constexpr (kQueryParts == 2)
+          if constexpr (kQueryParts == 2 && !Layout::kF16)
             split_finite(pair[0], pair[1], parts);
           else
-            split_pair(pair[0], pair[1], parts);
+            split(pair[0], pair[1], parts);
 #pragma unroll
           for (int p = 0; p < kQueryParts; ++p) weights[g][p][2 * half + i] = parts[p];
         }
@@ -348,8 +399,8 @@ class AttentionBlock {
 #pragma unroll
             for (int n = 0; n < kPairsAtOnce; ++n) {
               const std::uint32_t low[2] = {v[n][0], v[n][1]}, high[2] = {v[n][2], v[n][3]};
-              mma_bf16(chunk_.of[first + n][0], a[p], low);
-              mma_bf16(chunk_.of[first + n][1], a[p], high);
+              multiply(chunk_.of[first + n][0], a[p], low);
+              multiply(chunk_.of[first + n][1], a[p], high);
             }
         }
     }

@@ -76,8 +76,10 @@ AttentionPlan plan_attention(const Batch& batch, const AttentionPlanOptions& opt
         plan.items.push_back(item);
       }
     } else {
-      for (std::int32_t query = 0; query < queries; query += options.block_rows) {
-        item.first_query = query;
+      // The last, which see most keys, begin first, so that none of them is left alone at the end.
+      for (std::int32_t blocks = (queries + options.block_rows - 1) / options.block_rows; blocks > 0;
+           --blocks) {
+        item.first_query = (blocks - 1) * options.block_rows;
         plan.items.push_back(item);
       }
     }

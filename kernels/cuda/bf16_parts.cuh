@@ -15,6 +15,10 @@ __device__ inline float bf16_value(std::uint32_t bits) {
   return x;
 }
 
+__device__ inline float half_value(std::uint32_t bits) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+}
+
 /// What bf16 left of x. Of infinity nothing remains; infinity - infinity would be NaN.
 __device__ inline float bf16_rest(float x, std::uint32_t bits) {
   return fabsf(x) <= 3.4028234e38f ? x - bf16_value(bits) : 0.0f;
@@ -36,14 +40,14 @@ __device__ inline void split_finite(float low, float high, std::uint32_t (&pairs
   pairs[0] = bf16_pair(low, high);
   pairs[1] = bf16_pair(low - bf16_value(pairs[0]), high - bf16_value(pairs[0] >> 16));
 }
-/// One number likewise.
-template <int kParts>
-__device__ inline void split_bf16(float x, std::uint32_t (&parts)[kParts]) {
-  split_pair(x, 0.0f, parts);
-}
-
-__device__ inline float half_value(std::uint32_t bits) {
-  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+/// Two parts of 11 bits, as f16.
+__device__ inline void split_f16(float low, float high, std::uint32_t (&pairs)[2]) {
+  const auto pair_of = [](float first, float second) {
+    return std::uint32_t{__half_as_ushort(__float2half_rn(first))} |
+           std::uint32_t{__half_as_ushort(__float2half_rn(second))} << 16;
+  };
+  pairs[0] = pair_of(low, high);
+  pairs[1] = pair_of(low - half_value(pairs[0] & 0xffffu), high - half_value(pairs[0] >> 16));
 }
 
 /// e4m3, whose bits are those of an f16 whose exponent has a bias of 15 instead of 7. No NaN.

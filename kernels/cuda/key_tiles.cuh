@@ -56,7 +56,7 @@ class KeyTiles {
 
  private:
   static constexpr bool kHasScales = Layout::kHasScales;
-  static constexpr bool kCopies = kType == DType::kBF16;  // numbers are parts as they are
+  static constexpr bool kCopies = kType == DType::kBF16 || kType == DType::kF16;  // parts as they are
   static constexpr int kNumberBytes = kHasScales ? 1 : kType == DType::kF32 ? 4 : 2;
   static constexpr int kWords = 2 * kNumberBytes;  // of 32 bits, of a run
   static constexpr int kRuns = kDim / 8;           // of a key
@@ -139,27 +139,33 @@ class KeyTiles {
   }
 
   __device__ void keep(int i, int values, const std::uint32_t (&words)[kWords]) const {
-    std::uint32_t parts[4][Layout::kKvParts];
+    std::uint32_t parts[Layout::kKvParts][4];
 #pragma unroll
-    for (int pair = 0; pair < 4; ++pair)
-      split_pair(number_of(words, 2 * pair), number_of(words, 2 * pair + 1), parts[pair]);
+    for (int pair = 0; pair < 4; ++pair) {
+      if constexpr (kCopies) {
+        parts[0][pair] = words[pair];
+        continue;
+      }
+      std::uint32_t of_pair[Layout::kKvParts];
+      split_pair(number_of(words, 2 * pair), number_of(words, 2 * pair + 1), of_pair);
+#pragma unroll
+      for (int p = 0; p < Layout::kKvParts; ++p) parts[p][pair] = of_pair[p];
+    }
 #pragma unroll
     for (int p = 0; p < Layout::kKvParts; ++p)
       *reinterpret_cast<uint4*>(place_of(i, values, p)) =
-          uint4{parts[0][p], parts[1][p], parts[2][p], parts[3][p]};
+          uint4{parts[p][0], parts[p][1], parts[p][2], parts[p][3]};
   }
-  /// Without its scale.
+  /// Of caches whose numbers are no parts; without its scale.
   __device__ static float number_of(const std::uint32_t (&words)[kWords], int i) {
     if constexpr (kType == DType::kF32) {
       float number;
       memcpy(&number, words + i, 4);
       return number;
     } else {
-      constexpr int kInWord = 4 / kNumberBytes, kBits = 8 * kNumberBytes;
-      const std::uint32_t code = words[i / kInWord] >> i % kInWord * kBits & ((1u << kBits) - 1);
+      const std::uint32_t code = words[i / 4] >> i % 4 * 8 & 0xffu;
       if constexpr (kType == DType::kInt8) return static_cast<float>(static_cast<signed char>(code));
-      if constexpr (kType == DType::kE4M3) return e4m3_value(code);
-      return kType == DType::kBF16 ? bf16_value(code) : half_value(code);
+      return e4m3_value(code);
     }
   }
 

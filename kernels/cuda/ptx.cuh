@@ -74,6 +74,20 @@ __device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], cons
 #endif
 }
 
+/// The same with f16 operands.
+__device__ inline void mma_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+#ifdef LLM_TP_DEVICE_CODE
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#elif !defined(__CUDACC__)
+  emulator::MmaLane mine{a, b, d};
+  emulator::meet(emulator::WarpOp::kMma, ~0u, &mine, emulator::multiply_f16, {__FILE__, __LINE__});
+#endif
+}
+
 /// Four 8x8 matrices of 16-bit numbers from shared memory; lane 8 i + r gives the address of row r of matrix
 /// i, 16 bytes, aligned. r[i] = two neighbours of row l / 4 of matrix i, columns l % 4 * 2; transposed: of
 /// its column.

@@ -240,6 +240,19 @@ TEST_F(CudaOps, WarpsThatDivideKeysGiveTheBitsOfWarpsThatDivideRows) {
     }
 }
 
+// Of 20 queries at positions 252 to 256 the first 16, a warp's, see nothing of the second chunk of keys.
+TEST_F(CudaOps, AWarpThatSeesNothingOfAChunkAddsNothing) {
+  for (const DType dtype : kCacheTypes) {
+    AttentionCase c;
+    c.heads = {{0, 4}, {0, 1}, 4, 16};
+    c.tokens = 257;
+    c.dtype = dtype;
+    const auto whole = bits_of(c.run(cuda));
+    EXPECT_EQ(bits_of(c.run(cuda, 252)), whole) << name_of(dtype);
+    EXPECT_EQ(bits_of(c.run(cuda, 254)), whole) << name_of(dtype);
+  }
+}
+
 TEST_F(CudaOps, ChunksOfKeysThatMeetLaterGiveTheBitsOfOneBlock) {
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kInt8}) {
     AttentionCase c;

@@ -273,14 +273,14 @@ def faults():
     generate = [ENGINE, "generate", "--model", HARBOUR / "hf", "--prompt-tokens", "1,352", "--max-tokens", "4", "--ignore-eos",
                 "--device", "cuda"]
     layers = json.loads((HARBOUR / "hf/config.json").read_text())["num_hidden_layers"]
-    in_step_2 = f"prepare_heads_kernel,{3 * layers + 1}"  # one of warm-up, 0 and 1
+    in_step_2 = f"attend_kernel,{3 * layers + 1}"  # one of warm-up, 0 and 1
     on_rank_1 = [MPIRUN, "--oversubscribe", "-np", "1", *generate, ":", "-np", "1", "env", f"EMULATED_FAULT={in_step_2}", *generate]
     texts = ("an illegal memory access", "kernels on their way, embed_kernel to ")
     ends("a kernel that fails", generate, 69, f"rank 0 on {host}: step 2: CUDA, device 0 (emulated GPU): ", *texts, EMULATED_FAULT=in_step_2)
     ends("a kernel of rank 1 that fails", on_rank_1, 69, f"rank 1 on {host}: step 2: CUDA, device 1 (emulated GPU): ", *texts)
     ends("a kernel of a recorded step that fails", generate + ["--max-tokens", "12", "--gpu-graphs", "on"], 69,
          f"rank 0 on {host}: step 5: CUDA, device 0 (emulated GPU): ", *texts, "or from a recorded step among them; --gpu-graphs off",
-         EMULATED_FAULT=f"prepare_heads_kernel,{6 * layers + 1}")
+         EMULATED_FAULT=f"attend_kernel,{6 * layers + 1}")
     ends("a launch that is refused", generate, 69, f"rank 0 on {host}: warm-up: CUDA, device 0 (emulated GPU): attend_kernel: ",
          EMULATED_FAULT="attend_kernel,0")
 

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/dtype.h"
+
 namespace llm_tp::emulator {
 namespace {
 
@@ -9,8 +11,39 @@ template <class Lane>
 Lane* lane_of(void* const lanes[32], int lane) {
   return static_cast<Lane*>(lanes[lane]);
 }
-double low_half(std::uint32_t pair) { return double{std::bit_cast<float>(pair << 16)}; }
-double high_half(std::uint32_t pair) { return double{std::bit_cast<float>(pair & 0xffff0000u)}; }
+double of_bf16(std::uint32_t bits) { return double{std::bit_cast<float>(bits << 16)}; }
+double of_f16(std::uint32_t bits) { return double{f16_to_f32(static_cast<std::uint16_t>(bits))}; }
+
+template <double (*value_of)(std::uint32_t)>
+std::string multiply(void* const lanes[32]) {
+  std::array<std::array<double, 16>, 16> a;
+  std::array<std::array<double, 8>, 16> b;
+  for (int l = 0; l < 32; ++l) {
+    const auto* const mine = lane_of<MmaLane>(lanes, l);
+    if (mine == nullptr) return "mma without all 32 lanes";
+    const auto row = static_cast<std::size_t>(l / 4), pair = static_cast<std::size_t>(l % 4 * 2);
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::size_t r = row + i % 2 * 8, c = pair + i / 2 * 8;
+      a[r][c] = value_of(mine->a[i] & 0xffffu);
+      a[r][c + 1] = value_of(mine->a[i] >> 16);
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+      b[pair + i * 8][row] = value_of(mine->b[i] & 0xffffu);
+      b[pair + i * 8 + 1][row] = value_of(mine->b[i] >> 16);
+    }
+  }
+  std::array<std::array<double, 8>, 16> d{};
+  for (std::size_t r = 0; r < 16; ++r)
+    for (std::size_t k = 0; k < 16; ++k)
+      for (std::size_t c = 0; c < 8; ++c) d[r][c] += a[r][k] * b[k][c];
+  for (int l = 0; l < 32; ++l) {
+    float* const mine = lane_of<MmaLane>(lanes, l)->d;
+    const auto row = static_cast<std::size_t>(l / 4), pair = static_cast<std::size_t>(l % 4 * 2);
+    for (std::size_t i = 0; i < 4; ++i)
+      mine[i] = static_cast<float>(d[row + i / 2 * 8][pair + i % 2] + double{mine[i]});
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -35,35 +68,8 @@ std::string vote(void* const lanes[32]) {
   return {};
 }
 
-std::string multiply_bf16(void* const lanes[32]) {
-  std::array<std::array<double, 16>, 16> a;
-  std::array<std::array<double, 8>, 16> b;
-  for (int l = 0; l < 32; ++l) {
-    const auto* const mine = lane_of<MmaLane>(lanes, l);
-    if (mine == nullptr) return "mma without all 32 lanes";
-    const auto row = static_cast<std::size_t>(l / 4), pair = static_cast<std::size_t>(l % 4 * 2);
-    for (std::size_t i = 0; i < 4; ++i) {
-      const std::size_t r = row + i % 2 * 8, c = pair + i / 2 * 8;
-      a[r][c] = low_half(mine->a[i]);
-      a[r][c + 1] = high_half(mine->a[i]);
-    }
-    for (std::size_t i = 0; i < 2; ++i) {
-      b[pair + i * 8][row] = low_half(mine->b[i]);
-      b[pair + i * 8 + 1][row] = high_half(mine->b[i]);
-    }
-  }
-  std::array<std::array<double, 8>, 16> d{};
-  for (std::size_t r = 0; r < 16; ++r)
-    for (std::size_t k = 0; k < 16; ++k)
-      for (std::size_t c = 0; c < 8; ++c) d[r][c] += a[r][k] * b[k][c];
-  for (int l = 0; l < 32; ++l) {
-    float* const mine = lane_of<MmaLane>(lanes, l)->d;
-    const auto row = static_cast<std::size_t>(l / 4), pair = static_cast<std::size_t>(l % 4 * 2);
-    for (std::size_t i = 0; i < 4; ++i)
-      mine[i] = static_cast<float>(d[row + i / 2 * 8][pair + i % 2] + double{mine[i]});
-  }
-  return {};
-}
+std::string multiply_bf16(void* const lanes[32]) { return multiply<of_bf16>(lanes); }
+std::string multiply_f16(void* const lanes[32]) { return multiply<of_f16>(lanes); }
 
 std::string load_matrices(void* const lanes[32]) {
   for (int l = 0; l < 32; ++l)

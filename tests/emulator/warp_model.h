@@ -22,14 +22,15 @@ struct VoteLane {
 };
 std::string vote(void* const lanes[32]);
 
-/// d = a * b + d: a 16x16, b 16x8 bf16, d 16x8 f32. Products and their sum are rounded once; a GPU rounds
-/// otherwise.
+/// d = a * b + d: a 16x16, b 16x8 of bf16 or f16, d 16x8 f32. Products and their sum are rounded once; a GPU
+/// rounds otherwise.
 struct MmaLane {
   const std::uint32_t* a;  // [4]
   const std::uint32_t* b;  // [2]
   float* d;                // [4]
 };
 std::string multiply_bf16(void* const lanes[32]);
+std::string multiply_f16(void* const lanes[32]);
 
 /// Four 8x8 matrices of 16-bit numbers; lane 8 * i + r brings row r of matrix i.
 struct LoadMatrixLane {

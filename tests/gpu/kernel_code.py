@@ -22,7 +22,7 @@ TABLE = pathlib.Path(__file__).with_suffix(".txt")
 
 # Column of the table and the instructions that it counts.
 COUNTED = {
-    "HMMA": r"HMMA\.16816\.F32\.BF16", "LDSM": r"LDSM\.16\.\S*M88\.4", "LDGSTS": r"LDGSTS\.\S*128", "LDG128": r"LDG\.E\.(NA\.)?128", "LDG64": r"LDG\.E\.(NA\.)?64",
+    "HMMA": r"HMMA\.16816\.F32(\.BF16)?", "LDSM": r"LDSM\.16\.\S*M88\.4", "LDGSTS": r"LDGSTS\.\S*128", "LDG128": r"LDG\.E\.(NA\.)?128", "LDG64": r"LDG\.E\.(NA\.)?64",
     "STG128": r"STG\.E\.128", "EX2": r"MUFU\.EX2", "SHFL": r"SHFL\.", "BAR": r"BAR\.SYNC",
 }
 # ahead: loads of weights before the first mma, so how many are on their way at once.
@@ -33,8 +33,8 @@ WANTED = {
     r"(linear_few|multiply_experts)_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,[12])?(,heads)?>": ["HMMA", "LDG64", "ahead", "BAR"],
     r"linear_many_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32),[13]>": ["HMMA", "LDG128", "LDGSTS", "ahead", "BAR"],
     r"linear_many_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32),[13]>": ["HMMA", "LDG64", "LDGSTS", "ahead", "BAR"],
-    r"attend_kernel<\d+,BF16,(rows|keys)>": ["HMMA", "LDSM", "LDGSTS", "EX2", "SHFL", "BAR"],
-    r"attend_kernel<\d+,(F32|F16),(rows|keys)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,(BF16|F16),(rows|keys)>": ["HMMA", "LDSM", "LDGSTS", "EX2", "SHFL", "BAR"],
+    r"attend_kernel<\d+,F32,(rows|keys)>": ["HMMA", "LDSM", "LDG128", "EX2", "SHFL", "BAR"],
     r"attend_kernel<\d+,(Int8|E4M3),(rows|keys)>": ["HMMA", "LDSM", "LDG64", "EX2", "SHFL", "BAR"],
     r"linear_one_kernel<(F32|F16|BF16|Q8_0|Int8G32|Fp8G32)(,heads)?>": ["HMMA", "LDG128", "ahead", "BAR"],
     r"linear_one_kernel<(Q4_[01]|Q5_0|Q[456]K|Int4G32)(,heads)?>": ["HMMA", "LDG64", "ahead", "BAR"],

@@ -5,6 +5,9 @@
 namespace llm_tp::testing {
 namespace {
 
+using Mma = void (*)(float (&)[4], const std::uint32_t (&)[4], const std::uint32_t (&)[2]);
+
+template <Mma kMma>
 __global__ void mma_kernel(float* d, const std::uint16_t* a, const std::uint16_t* b) {
   const int lane = static_cast<int>(threadIdx.x), g = lane / 4, c = lane % 4 * 2;
   const auto pair = [](const std::uint16_t* low, int stride) {
@@ -15,7 +18,7 @@ __global__ void mma_kernel(float* d, const std::uint16_t* a, const std::uint16_t
   const std::uint32_t of_b[2] = {pair(b + c * 8 + g, 8), pair(b + (c + 8) * 8 + g, 8)};
   float* const upper = d + g * 8 + c;
   float sums[4] = {upper[0], upper[1], upper[64], upper[65]};
-  mma_bf16(sums, of_a, of_b);
+  kMma(sums, of_a, of_b);
   upper[0] = sums[0];
   upper[1] = sums[1];
   upper[64] = sums[2];
@@ -108,7 +111,10 @@ __global__ void and_or_kernel(std::uint32_t* out, const std::uint32_t* x, std::u
 }  // namespace
 
 void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b) {
-  LLM_TP_LAUNCH(mma_kernel, 1, 32, 0, stream, d, a, b);
+  LLM_TP_LAUNCH(mma_kernel<mma_bf16>, 1, 32, 0, stream, d, a, b);
+}
+void run_mma_f16(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b) {
+  LLM_TP_LAUNCH(mma_kernel<mma_f16>, 1, 32, 0, stream, d, a, b);
 }
 void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint16_t* matrices) {
   LLM_TP_LAUNCH(load_matrices_kernel, 1, 32, 512, stream, out, matrices);

@@ -10,6 +10,8 @@ namespace llm_tp::testing {
 
 /// d [16,8] = a [16,16] * b [16,8] + d, bf16 and f32, loaded lane by lane as ptx.cuh says.
 void run_mma(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b);
+/// The same of f16 (mma_f16).
+void run_mma_f16(cudaStream_t stream, float* d, const std::uint16_t* a, const std::uint16_t* b);
 /// out [2][lane][4]: four matrices [4][8][8] by load_matrices, plain and transposed.
 void run_load_matrices(cudaStream_t stream, std::uint32_t* out, const std::uint16_t* matrices);
 /// out [2][128]: numbers [2][128] copied in two groups, the first read while the second may be on its way.

@@ -13,6 +13,7 @@
 #include <regex>
 #include <string>
 
+#include "base/dtype.h"
 #include "emulator/device_tensor.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -46,25 +47,30 @@ class PtxWords : public ::testing::Test {
     std::size_t count_;
     DeviceBuffer memory_;
   };
+  /// run: run_mma or run_mma_f16; bits_of: their operands' of small whole numbers.
+  using MmaRun = void (*)(cudaStream_t, float*, const std::uint16_t*, const std::uint16_t*);
+  void expect_products(MmaRun run, std::uint16_t (*bits_of)(int));
+
   template <class T>
   Numbers<T> device(const std::vector<T>& values) {
     return Numbers<T>(cuda, values);
   }
 };
 
+std::uint16_t f16_of_small(int value) { return f32_to_f16(static_cast<float>(value)); }
 std::uint16_t bf16_of_small(int value) {
   return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16);
 }
 
-TEST_F(PtxWords, MmaAddsTheProductOfItsFragments) {
+void PtxWords::expect_products(MmaRun run, std::uint16_t (*bits_of)(int)) {
   std::vector<std::uint16_t> a(256), b(128);
-  for (int i = 0; i < 256; ++i) a[static_cast<std::size_t>(i)] = bf16_of_small(i * 7 % 19 - 9);
-  for (int i = 0; i < 128; ++i) b[static_cast<std::size_t>(i)] = bf16_of_small(i * 5 % 13 - 6);
+  for (int i = 0; i < 256; ++i) a[static_cast<std::size_t>(i)] = bits_of(i * 7 % 19 - 9);
+  for (int i = 0; i < 128; ++i) b[static_cast<std::size_t>(i)] = bits_of(i * 5 % 13 - 6);
   std::vector<float> d(128);
   std::iota(d.begin(), d.end(), -60.0f);
   auto left = device(a), right = device(b);
   auto sums = device(d);
-  run_mma(stream.get(), sums.data(), left.data(), right.data());
+  run(stream.get(), sums.data(), left.data(), right.data());
   stream.synchronize();
   const std::vector<float> got = sums.take();
   for (int r = 0; r < 16; ++r)
@@ -73,6 +79,11 @@ TEST_F(PtxWords, MmaAddsTheProductOfItsFragments) {
       for (int k = 0; k < 16; ++k) sum += ((r * 16 + k) * 7 % 19 - 9) * ((k * 8 + c) * 5 % 13 - 6);
       EXPECT_EQ(got[static_cast<std::size_t>(r * 8 + c)], static_cast<float>(sum)) << r << ", " << c;
     }
+}
+
+TEST_F(PtxWords, MmaAddsTheProductOfItsFragments) {
+  expect_products(run_mma, bf16_of_small);  // mma_bf16
+  expect_products(run_mma_f16, f16_of_small);
 }
 
 TEST_F(PtxWords, MatricesAreLoadedRowByRowOrColumnByColumn) {
