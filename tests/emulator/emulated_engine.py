@@ -338,7 +338,9 @@ def lost():
         begin = time.monotonic()
         os.kill(process_of(1, process.pid), signal.SIGKILL)
         ended(f"a killed rank over MPI, {sums}, {'generating' if in_generation else 'starting'}", process, begin, (75, 137), 5,
-              r"rank 1 .*(host|node) " + re.escape(platform.node()) + r".*(died|signal 9)")
+              r"rank 1 .*(host|node) " + re.escape(platform.node()) + r".*(died|signal 9)",
+              # Before the process has reported to it the launcher knows no rank.
+              *([] if in_generation else [r"1 process returned\s+a non-zero exit code"]))
     for what, kill, codes, texts, arguments in (
             ("a killed rank", signal.SIGKILL, (75, 137), (r"rank 1 \(pid", "signal 9"), ()),
             ("a rank that hangs", signal.SIGSTOP, (75,), ("rank_timeout",), ("--rank-timeout", "2"))):
